@@ -1,0 +1,154 @@
+//! One event of the journal.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::scim::Kind;
+
+/// Whose event it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// A client's write, written at its commit, with the calls that were made inline.
+    Request,
+    /// A worker's exchange, with the requests that it settles.
+    Delivery,
+}
+
+/// What was done, in the application where one is named, else in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// A resource or an account was created.
+    Create,
+    /// Attributes were changed.
+    Update,
+    /// `active` became false.
+    Deactivate,
+    /// `active` became true again.
+    Reactivate,
+    /// The resource or the account was deleted.
+    Delete,
+    /// An account that was there already was linked.
+    Adopt,
+    /// Group members were added or removed.
+    Membership,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Done.
+    Success,
+    /// Refused for good.
+    Failure,
+    /// Policy says that nothing goes; `reason` says which.
+    Skipped,
+    /// Done, but not all of it took.
+    Warning,
+    /// Stopped by the safety limit.
+    Held,
+    /// Waiting for the application.
+    Queued,
+    /// Sent, and nobody knows.
+    Unknown,
+}
+
+/// One call to an application. Never a body, never a query's value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// The method.
+    pub method: String,
+    /// The path below the application's base URL, without the query.
+    pub path: String,
+    /// The status of the answer; `None` when none came.
+    pub status: Option<u16>,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+}
+
+/// An attribute that changed. `None` on both sides where a rule or the schema says that its value is not shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The attribute.
+    pub attribute: String,
+    /// Before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<Value>,
+    /// After.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<Value>,
+}
+
+/// What one application has to do with an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The application's name.
+    pub application: String,
+    /// What was done there.
+    pub operation: Operation,
+    /// The account's id there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
+    /// How it ended.
+    pub status: Status,
+    /// A short code for scripts: `foreign_domain`, `inactive`, `simulate`, `exists`, `unavailable`, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The calls made, or, in simulate mode, the calls that would have been made (`status` None, `ms` 0).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CallRecord>,
+}
+
+/// One record. Sequence, previous hash and hash are given by the writer inside the transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its place in the journal. 0 until the writer gives it one.
+    #[serde(default)]
+    pub sequence: u64,
+    /// When. Never before the record that stands before it.
+    pub time: Timestamp,
+    /// A client's request or a worker's delivery.
+    pub event: Event,
+    /// The client whose request it was; empty for a worker's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client: String,
+    /// The request's id, as in the log and in the reply's `X-Request-Id`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request: String,
+    /// User or Group.
+    pub kind: Kind,
+    /// What was asked for, or, for a delivery, what was done.
+    pub operation: Operation,
+    /// The end user's identifier: userName, or a group's displayName.
+    pub user: String,
+    /// The directory's outward id.
+    pub id: String,
+    /// How the request itself ended. A report shows one row an application, or this one if no application is concerned.
+    pub status: Status,
+    /// Code and text for the request itself, when it failed or was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// See `code`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What became of it, application by application.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<Delivery>,
+    /// For a delivery: the sequences of the requests that it settles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cause: Vec<u64>,
+    /// What changed in the directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<Changed>,
+    /// The generation of the configuration that decided.
+    pub generation: u64,
+    /// SHA-256 over the previous record's hash and this record, in hex: a removed or altered record shows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hash: String,
+}

@@ -1,0 +1,103 @@
+//! A resource's account in one application.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+
+/// How we came to have the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// We made it.
+    Created,
+    /// It was there already; we linked it.
+    Adopted,
+    /// Imported from the application, not yet claimed by a client.
+    Imported,
+}
+
+/// What we know of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// There, and active.
+    Active,
+    /// There, and deactivated by us.
+    Deactivated,
+    /// Created, but the application denies it (an invitation not accepted yet): never created again, updates wait.
+    Pending,
+    /// A create was begun and nobody knows yet whether there is an account.
+    Unborn,
+}
+
+/// Something was sent and the answer never came, or nobody lived to note it. Such a link equals nothing and is read
+/// back before anything else is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncertain {
+    /// When the intent was stored: an account created before this was found, not created.
+    pub intended: Timestamp,
+    /// The last moment at which the call may have been sent: a look-up's miss counts only `lookup_lag` after this.
+    pub sent: Timestamp,
+}
+
+/// Why an account is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The client said `active:false`.
+    Inactive,
+    /// The client deleted the user.
+    Deleted,
+    /// The user is out of scope: domain, condition or group.
+    OutOfScope,
+}
+
+/// A removal that was asked for. It stays on the link until it is done or the person is back: it is never forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Why.
+    pub cause: Cause,
+    /// When it was asked for; `leave_after` and `delete_after` count from here.
+    pub asked: Timestamp,
+    /// It was taken from the safety limit already: the deletion that follows a deactivation is not counted again.
+    pub counted: bool,
+    /// Since when the safety limit stops it. Only a person, or the user's coming back, ends that.
+    pub held: Option<Timestamp>,
+}
+
+/// resource <-> its account in one application.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// The application's name in the configuration.
+    pub application: String,
+    /// The application's id of the account. (application, remote id) is unique in the directory.
+    pub remote_id: Option<String>,
+    /// How we came to have it.
+    pub origin: Origin,
+    /// What we know of it.
+    pub state: State,
+    /// An answer is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertain: Option<Uncertain>,
+    /// What the application acknowledged last. Decides what is a no-op. `None`: void, for instance after a
+    /// deactivation, which takes licences away at Zoom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Map<String, Value>>,
+    /// The userName last seen there: look-ups try it beside the mapped one, `protected` matches it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_name: Option<String>,
+    /// What the application was told and silently dropped: warned about once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+    /// Adopted and not written since: the first update changes neither userName nor e-mail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
+    /// A removal that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
+    /// The account is left alone on purpose (`keep`, or a removal that a person rejected) until the person has been in
+    /// scope again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
+}

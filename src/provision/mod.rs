@@ -1,0 +1,5 @@
+//! What should be against what is known to be, and the dialogue that closes the difference. Pure: an exchange is a
+//! sans-IO state machine, planning is a function.
+
+pub mod call;
+pub mod link;

@@ -1,0 +1,132 @@
+//! What is committed, in the directory's own terms.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::journal::record::Record;
+use crate::scim::{Handle, Id, Kind, Resource};
+
+/// The order in which the worker goes about its work: who must not get in any more comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Removals.
+    Deactivate = 0,
+    /// New accounts.
+    Create = 1,
+    /// Changes to accounts.
+    Update = 2,
+    /// Groups and memberships.
+    Group = 3,
+}
+
+/// "This resource may differ from this application": the unit of queued work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The resource.
+    pub handle: Handle,
+    /// The application.
+    pub application: String,
+    /// Raised by every [`MarkEdit::Set`]; a commit clears the mark only if it is still the one that its plan read.
+    pub generation: u64,
+    /// When the worker may take it. [`Timestamp::NEVER`]: only a person or a new change makes it due (held, simulate).
+    pub due: Timestamp,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// Its lane.
+    pub lane: Lane,
+    /// The journal sequences of the requests that it will settle; at most the last eight are kept.
+    #[serde(default)]
+    pub cause: Vec<u64>,
+}
+
+/// A change to a mark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MarkEdit {
+    /// Sets it, or moves it, and raises its generation. `cause` keeps what was there and adds the sequence of this
+    /// change set's first journal record when `caused` is true.
+    Set {
+        /// The resource.
+        handle: Handle,
+        /// The application.
+        application: String,
+        /// When it is due.
+        due: Timestamp,
+        /// Failed attempts so far.
+        attempts: u32,
+        /// Its lane.
+        lane: Lane,
+        /// Whether this change set's own record is a request that the mark will settle.
+        caused: bool,
+    },
+    /// Clears it if its generation is still this one.
+    Clear {
+        /// The resource.
+        handle: Handle,
+        /// The application.
+        application: String,
+        /// The generation that the plan read.
+        generation: u64,
+    },
+}
+
+/// A resource's new row, with the version that the writer must find before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Put {
+    /// The whole new row.
+    pub resource: Resource,
+    /// `Some(v)`: the row must stand there with version `v` ; `None`: there must be none.
+    pub expect: Option<u64>,
+    /// The row as it was, for the look-up keys and counters that change; `None` for a new one.
+    pub before: Option<Box<Resource>>,
+}
+
+/// A change to a group's members. Clear comes first, then the removals, then the additions.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemberEdit {
+    /// The group.
+    pub group: Handle,
+    /// The group's outward id, kept on the edge for replies.
+    pub group_id: Option<Id>,
+    /// Every member goes.
+    pub clear: bool,
+    /// These go.
+    pub remove: Vec<Handle>,
+    /// These come: handle, outward id and kind.
+    pub add: Vec<(Handle, Id, Kind)>,
+    /// The group's `meta.lastModified` becomes this and its version rises by one if any edge changed and the change set
+    /// does not put the group's row itself.
+    pub touch: Option<Timestamp>,
+}
+
+/// What the safety limit is asked before a removal, inside the intend transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// The application.
+    pub application: String,
+    /// The person.
+    pub handle: Handle,
+    /// The limit of the configuration; `None`: auto.
+    pub limit: Option<u64>,
+    /// The window, in milliseconds.
+    pub window: u64,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Everything that one commit changes. Applied whole or not at all.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ChangeSet {
+    /// Rows to write.
+    pub puts: Vec<Put>,
+    /// Rows to erase for good (a tombstone whose accounts are gone, a deleted group): handle, and the row as it was.
+    pub erase: Vec<Resource>,
+    /// Edges.
+    pub members: Vec<MemberEdit>,
+    /// Marks.
+    pub marks: Vec<MarkEdit>,
+    /// Records to append, in order.
+    pub journal: Vec<Record>,
+    /// The intent that this settles.
+    pub settles: Option<u64>,
+}
