@@ -2,4 +2,8 @@
 //! sans-IO state machine, planning is a function.
 
 pub mod call;
+pub mod exchange;
 pub mod link;
+pub mod plan;
+pub mod profile;
+pub mod weigh;

@@ -1,0 +1,611 @@
+//! The dialogue with an application that settles one plan. A sans-IO state machine: it says which call comes next and
+//! hears what became of it; somebody else carries the calls, keeps the time and does the claiming.
+//!
+//! ```text
+//!            begin -> next() -> Step::Call -> hear(answer) -> next() -> ... -> Step::End(outcome)
+//!                            -> Step::Claim(remote id) -> claimed(whose) ->
+//! ```
+//!
+//! What it never does: create without a look-up after an ambiguous create; write to an account that another resource
+//! holds or that is protected; take a missing answer for a "no".
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::call::{Answer, Call};
+use super::link::{Link, Origin, State, Uncertain};
+use super::plan::{Act, Application};
+use super::profile::{self, Aim, Heard, Profile, Shown};
+use crate::clock::Timestamp;
+use crate::journal::record::Operation;
+use crate::mapping;
+use crate::policy::scope;
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Make this call, then [`Exchange::hear`].
+    Call(Call),
+    /// An account was found: claim this remote id and look whose it is, then [`Exchange::claimed`].
+    Claim(String),
+    /// It is over.
+    End(Box<Outcome>),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// The plan is settled.
+    Done,
+    /// Refused for good.
+    Refused {
+        /// The status.
+        status: u16,
+        /// The application's words, or ours.
+        detail: String,
+        /// There is an account with this key that is not ours to use.
+        uniqueness: bool,
+    },
+    /// Not now, and not this person's fault.
+    Unavailable {
+        /// Why.
+        detail: String,
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// Sent, and no answer came.
+    Unknown(String),
+    /// A look-up's miss does not count yet: look again then.
+    Later(Timestamp),
+    /// The account is pending: a person has to do something.
+    Pending(String),
+    /// A protected account: no write is made.
+    Protected,
+    /// Accepted without effect: a removal that did not remove.
+    Ineffective(String),
+}
+
+/// What is known when it is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The link as it now is; `None`: there is no account.
+    pub link: Option<Link>,
+    /// How it ended.
+    pub end: End,
+    /// A call took effect, or may have.
+    pub effect: bool,
+    /// A writing call left the box, whatever became of it.
+    pub sent: bool,
+    /// What was really done: a create may turn out to be an adoption.
+    pub operation: Operation,
+    /// What was accepted and not applied, newly found.
+    pub dropped: Vec<String>,
+}
+
+/// Why the account is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quest {
+    /// A create may have happened.
+    Birth,
+    /// The application says that it exists.
+    Exists,
+    /// It is not under the id that we knew.
+    Drift,
+    /// It is to be taken away and we have no id.
+    Removal,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum At {
+    LookUp { quest: Quest, names: Vec<String> },
+    Claim { quest: Quest, shown: Box<Shown> },
+    Post,
+    ReadNew,
+    ReadBack,
+    Activate,
+    Put,
+    Deactivate,
+    Delete,
+    End(End),
+}
+
+/// One dialogue.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    application: &'a Application,
+    act: Act,
+    link: Link,
+    /// There is an account, or there may be one.
+    linked: bool,
+    /// When this exchange's intent was stored.
+    intended: Timestamp,
+    operation: Operation,
+    effect: bool,
+    sent: bool,
+    /// A POST went out in this exchange already.
+    posted: bool,
+    dropped: Vec<String>,
+    at: At,
+}
+
+impl<'a> Exchange<'a> {
+    /// Begins. `link` is the decision's; `intended` is when the intent was stored.
+    #[must_use]
+    pub fn begin(application: &'a Application, act: Act, link: Option<Link>, intended: Timestamp) -> Self {
+        let linked = link.is_some();
+        let link = link.unwrap_or_else(|| Link {
+            application: application.name().to_owned(),
+            remote_id: None,
+            origin: Origin::Created,
+            state: State::Unborn,
+            uncertain: None,
+            sent: None,
+            seen_name: None,
+            dropped: Vec::new(),
+            fresh: false,
+            removal: None,
+            kept: false,
+        });
+        let operation = act.operation();
+        let mut exchange = Self {
+            application,
+            act,
+            link,
+            linked,
+            intended,
+            operation,
+            effect: false,
+            sent: false,
+            posted: false,
+            dropped: Vec::new(),
+            at: At::Post,
+        };
+        exchange.at = exchange.first();
+        exchange
+    }
+
+    fn first(&self) -> At {
+        let known = self.link.remote_id.is_some();
+        let uncertain = self.link.uncertain.is_some();
+        match &self.act {
+            Act::Nothing => At::End(End::Done),
+            Act::Give { .. } if self.linked => self.look(Quest::Birth),
+            Act::Give { .. } => At::Post,
+            Act::Update { .. } | Act::Reactivate { .. } | Act::Deactivate | Act::Delete if !known => self.look(match self.act {
+                Act::Deactivate | Act::Delete => Quest::Removal,
+                _ => Quest::Birth,
+            }),
+            Act::Update { .. } if uncertain || self.link.state == State::Pending => At::ReadBack,
+            Act::Reactivate { .. } => At::Activate,
+            Act::Update { .. } => At::Put,
+            Act::Deactivate => At::Deactivate,
+            Act::Delete => At::Delete,
+        }
+    }
+
+    /// What comes next.
+    pub fn next(&mut self) -> Step {
+        let profile = self.application.profile;
+        let id = self.link.remote_id.as_deref().unwrap_or_default();
+        let call = match &self.at {
+            At::LookUp { names, .. } => match names.last() {
+                Some(name) => profile.look_up(name),
+                None => return Step::End(Box::new(self.outcome(End::Unavailable {
+                    detail: String::from("there is no name to look the account up by"),
+                    retry_after: None,
+                }))),
+            },
+            At::Claim { shown, .. } => return Step::Claim(shown.id.clone()),
+            At::Post => profile.create(&self.account()),
+            At::ReadNew | At::ReadBack => profile.read(id),
+            At::Activate => profile.switch(id, true),
+            At::Put => profile.update(id, &self.account()),
+            At::Deactivate => profile.switch(id, false),
+            At::Delete => profile.delete(id),
+            At::End(end) => return Step::End(Box::new(self.outcome(end.clone()))),
+        };
+        Step::Call(call)
+    }
+
+    /// Hears what became of the call that [`Exchange::next`] gave.
+    pub fn hear(&mut self, answer: &Answer, now: Timestamp) {
+        self.sent |= !matches!(answer, Answer::NotSent(_)) && !matches!(self.aim(), Aim::LookUp | Aim::Read);
+        let heard = match answer {
+            Answer::Reply { status, body, .. } => self.application.profile.hear(self.aim(), *status, body),
+            Answer::NotSent(why) => Heard::Unavailable(why.clone()),
+            Answer::Lost(why) if matches!(self.aim(), Aim::LookUp | Aim::Read) => Heard::Unavailable(why.clone()),
+            Answer::Lost(why) => Heard::Ambiguous(why.clone()),
+        };
+        let retry_after = match answer {
+            Answer::Reply { retry_after, .. } => *retry_after,
+            Answer::NotSent(_) | Answer::Lost(_) => None,
+        };
+        self.at = match heard {
+            Heard::Unavailable(detail) => self.unavailable(detail, retry_after),
+            Heard::Ambiguous(detail) => self.ambiguous(detail, now),
+            heard => self.settled(heard, now),
+        };
+    }
+
+    /// Hears whose the found account is: `Some(name)` names the resource that holds it.
+    pub fn claimed(&mut self, other: Option<&str>) {
+        let At::Claim { quest, shown } = std::mem::replace(&mut self.at, At::End(End::Done)) else { return };
+        self.at = match other {
+            Some(other) => At::End(End::Refused {
+                status: 409,
+                detail: format!("the account belongs to {other} already"),
+                uniqueness: true,
+            }),
+            None => self.found(quest, *shown),
+        };
+    }
+
+    /// Ends it from outside, between two calls: time is up, or the process drains.
+    #[must_use]
+    pub fn cut(self, why: &str) -> Outcome {
+        let end = match &self.at {
+            At::End(end) => end.clone(),
+            // What was created is created; the read after it only looks for what was dropped.
+            At::ReadNew => End::Done,
+            _ => End::Unavailable { detail: why.to_owned(), retry_after: None },
+        };
+        self.outcome(end)
+    }
+
+    fn aim(&self) -> Aim {
+        match self.at {
+            At::LookUp { .. } | At::Claim { .. } | At::End(_) => Aim::LookUp,
+            At::ReadNew | At::ReadBack => Aim::Read,
+            At::Post => Aim::Create,
+            At::Put => Aim::Update,
+            At::Activate | At::Deactivate => Aim::Switch,
+            At::Delete => Aim::Delete,
+        }
+    }
+
+    /// What goes into a body. The first update after adopting changes neither userName nor e-mail: an address that
+    /// somebody typed must not take over an account and rename it in one go.
+    fn account(&self) -> Map<String, Value> {
+        let mut account = match &self.act {
+            Act::Give { account } | Act::Update { account } | Act::Reactivate { account } => account.clone(),
+            Act::Nothing | Act::Deactivate | Act::Delete => Map::new(),
+        };
+        if self.link.fresh {
+            account.remove("userName");
+            account.remove("emails");
+        }
+        account
+    }
+
+    /// The names to look for: the last one is tried first.
+    fn look(&self, quest: Quest) -> At {
+        let account = self.account();
+        let mapped = mapping::user_name(&account).or_else(|| mapping::user_name(self.link.sent.as_ref()?));
+        let mut names: Vec<String> = Vec::new();
+        for name in [self.link.seen_name.as_deref(), mapped].into_iter().flatten() {
+            if !names.iter().any(|known| crate::scim::schema::fold(known) == crate::scim::schema::fold(name)) {
+                names.push(name.to_owned());
+            }
+        }
+        At::LookUp { quest, names }
+    }
+
+    fn in_doubt(&mut self, now: Timestamp) {
+        self.effect = true;
+        self.linked = true;
+        // The earliest intent stays: an account that an earlier create of ours made is ours.
+        let intended = self.link.uncertain.map_or(self.intended, |before| before.intended);
+        self.link.uncertain = Some(Uncertain { intended, sent: now });
+        if matches!(self.at, At::Post) {
+            self.link.seen_name = mapping::user_name(&self.account()).map(str::to_owned);
+        }
+    }
+
+    fn unavailable(&mut self, detail: String, retry_after: Option<Duration>) -> At {
+        match self.at {
+            // Created all the same; only the look for what was dropped is missing.
+            At::ReadNew => At::End(End::Done),
+            _ => At::End(End::Unavailable { detail, retry_after }),
+        }
+    }
+
+    fn ambiguous(&mut self, detail: String, now: Timestamp) -> At {
+        self.in_doubt(now);
+        match self.at {
+            // Look at once: most often the account is there, and the client can have its answer now.
+            At::Post => {
+                self.posted = true;
+                self.look(Quest::Birth)
+            }
+            _ => At::End(End::Unknown(detail)),
+        }
+    }
+
+    fn settled(&mut self, heard: Heard, now: Timestamp) -> At {
+        let at = self.at.clone();
+        match (at, heard) {
+            (At::LookUp { quest, .. }, Heard::Found(accounts)) => self.looked_up(quest, accounts, now),
+            (At::LookUp { .. }, Heard::NotBelonging(detail)) => {
+                self.linked = true;
+                self.link.state = State::Pending;
+                self.link.uncertain = None;
+                self.effect = true;
+                At::End(End::Pending(detail))
+            }
+            (At::Post, Heard::Account(shown)) => self.born(*shown),
+            (At::Post, Heard::Exists(_)) => self.look(Quest::Exists),
+            (At::ReadNew, Heard::Account(shown)) => {
+                self.seen(&self.account(), &shown);
+                At::End(End::Done)
+            }
+            (At::ReadNew, Heard::Absent(_)) => {
+                self.link.state = State::Pending;
+                At::End(End::Pending(String::from("the application answers that the account it just created does not exist")))
+            }
+            (At::ReadBack, Heard::Account(shown)) => self.read_back(&shown),
+            (At::ReadBack, Heard::Absent(detail)) if self.link.state == State::Pending => At::End(End::Pending(detail)),
+            (At::ReadBack | At::Put | At::Activate, Heard::Absent(_)) => {
+                self.link.uncertain = None;
+                self.look(Quest::Drift)
+            }
+            (At::Put, Heard::Account(shown)) => {
+                let put = self.account();
+                self.written();
+                self.seen(&put, &shown);
+                At::End(End::Done)
+            }
+            (At::Put, Heard::Done) => {
+                self.written();
+                At::End(End::Done)
+            }
+            (At::Activate, Heard::Account(shown)) if shown.active == Some(false) => {
+                At::End(End::Ineffective(String::from("the application accepted active:true and still shows the account inactive")))
+            }
+            (At::Activate, Heard::Account(_) | Heard::Done) => self.activated(),
+            (At::Deactivate, Heard::Account(shown)) if shown.active == Some(true) => At::End(End::Ineffective(String::from(
+                "the application accepted the deactivation and still shows the account active (an administrator there?)",
+            ))),
+            (At::Deactivate, Heard::Account(_) | Heard::Done) => {
+                self.effect = true;
+                self.link.state = State::Deactivated;
+                self.link.uncertain = None;
+                // Deactivating voids what was sent: Zoom takes licences away.
+                self.link.sent = None;
+                At::End(End::Done)
+            }
+            // A pending account is denied by id; it may come to life yet, so the removal stays open.
+            (At::Deactivate | At::Delete, Heard::Absent(detail)) if self.link.state == State::Pending => At::End(End::Pending(detail)),
+            (At::Deactivate | At::Delete, Heard::Absent(_)) | (At::Delete, Heard::Done) => {
+                self.effect = true;
+                self.linked = false;
+                At::End(End::Done)
+            }
+            (At::Post | At::Put | At::Activate | At::Deactivate | At::Delete, Heard::Refused { status, detail }) => {
+                At::End(End::Refused { status, detail, uniqueness: status == 409 })
+            }
+            // What no profile says for this kind of call.
+            (_, other) => At::End(End::Unavailable { detail: format!("an answer out of place: {}", name(&other)), retry_after: None }),
+        }
+    }
+
+    fn looked_up(&mut self, quest: Quest, accounts: Vec<Shown>, now: Timestamp) -> At {
+        let At::LookUp { names, .. } = &mut self.at else { return self.at.clone() };
+        let asked = names.pop().unwrap_or_default();
+        let folded = crate::scim::schema::fold(&asked);
+        // A server that ignores the filter must not have us adopt the first account of its list.
+        let found = accounts.into_iter().find(|shown| shown.user_name.as_deref().is_some_and(|name| crate::scim::schema::fold(name) == folded));
+        match found {
+            Some(shown) => At::Claim { quest, shown: Box::new(shown) },
+            None if !names.is_empty() => At::LookUp { quest, names: std::mem::take(names) },
+            None => self.missed(quest, now),
+        }
+    }
+
+    fn missed(&mut self, quest: Quest, now: Timestamp) -> At {
+        let lag = self.application.config.lookup_lag;
+        match (quest, self.link.uncertain) {
+            (Quest::Birth | Quest::Removal, Some(doubt)) if now < doubt.sent.plus(lag) => At::End(End::Later(doubt.sent.plus(lag))),
+            // It exists and is not shown: not visible yet, or not to us.
+            (Quest::Exists, _) => {
+                self.linked = true;
+                let intended = self.link.uncertain.map_or(self.intended, |before| before.intended);
+                self.link.uncertain = Some(Uncertain { intended, sent: now });
+                At::End(End::Later(now.plus(lag)))
+            }
+            (Quest::Removal, _) if self.link.state == State::Pending => At::End(End::Pending(String::from("the account is pending and cannot be taken away yet"))),
+            (Quest::Removal, _) => {
+                self.linked = false;
+                At::End(End::Done)
+            }
+            (Quest::Birth, _) if self.link.state == State::Pending => At::End(End::Pending(String::from("the account is pending"))),
+            (Quest::Birth | Quest::Drift, _) => {
+                if self.posted {
+                    return At::End(End::Later(now.plus(lag.max(Duration::from_secs(1)))));
+                }
+                if !self.application.config.users.create {
+                    self.linked = false;
+                    return At::End(End::Refused {
+                        status: 404,
+                        detail: String::from("the account is gone there, and creating accounts is switched off"),
+                        uniqueness: false,
+                    });
+                }
+                self.link.uncertain = None;
+                self.link.state = State::Unborn;
+                self.link.remote_id = None;
+                self.link.fresh = false;
+                self.linked = false;
+                self.operation = Operation::Create;
+                At::Post
+            }
+        }
+    }
+
+    fn born(&mut self, shown: Shown) -> At {
+        self.effect = true;
+        self.posted = true;
+        self.linked = true;
+        self.link.remote_id = Some(shown.id.clone());
+        self.link.state = State::Active;
+        self.link.origin = Origin::Created;
+        self.link.fresh = false;
+        self.written();
+        if self.application.profile.create_reply_is_complete() {
+            self.seen(&self.account(), &shown);
+            return At::End(End::Done);
+        }
+        self.link.seen_name = shown.user_name;
+        At::ReadNew
+    }
+
+    /// An account was found and nobody else holds it.
+    fn found(&mut self, quest: Quest, shown: Shown) -> At {
+        let protected = &self.application.config.safety.protected;
+        if shown.user_name.as_deref().is_some_and(|name| scope::protected(protected, name)) {
+            self.linked = false;
+            return At::End(End::Protected);
+        }
+        let doubt = self.link.uncertain;
+        let ours = match (doubt, shown.created) {
+            // An account older than the intent was found, not created. Applications show whole seconds.
+            (Some(doubt), Some(created)) => created.0 / 1000 >= doubt.intended.0 / 1000,
+            (Some(_), None) => false,
+            (None, _) => false,
+        };
+        let taking = quest == Quest::Removal;
+        let linked_before = quest != Quest::Drift && self.linked && doubt.is_none();
+        if !ours && !linked_before && !self.application.config.adopt {
+            self.linked = false;
+            self.link.uncertain = None;
+            if taking {
+                // Somebody else's account: not ours to take away, and ours never came to be.
+                return At::End(End::Done);
+            }
+            return At::End(End::Refused { status: 409, detail: String::from("an account of this name exists, and adopting is switched off"), uniqueness: true });
+        }
+        if taking && !ours && !linked_before {
+            // Ours never came to be; what stands there was never adopted.
+            self.linked = false;
+            return At::End(End::Done);
+        }
+        self.linked = true;
+        self.link.uncertain = None;
+        self.link.remote_id = Some(shown.id.clone());
+        self.link.sent = None;
+        let pending = self.link.state == State::Pending;
+        self.link.state = if shown.active == Some(false) { State::Deactivated } else { State::Active };
+        if ours {
+            self.link.origin = Origin::Created;
+        } else if !linked_before || pending {
+            self.link.origin = Origin::Adopted;
+            self.link.fresh = true;
+            self.operation = Operation::Adopt;
+        }
+        self.link.seen_name = shown.user_name;
+        match self.act {
+            Act::Delete => At::Delete,
+            Act::Deactivate if self.link.state == State::Deactivated => At::End(End::Done),
+            Act::Deactivate => At::Deactivate,
+            _ if self.link.state == State::Deactivated => At::Activate,
+            _ => At::Put,
+        }
+    }
+
+    /// An uncertain (or pending) link was read back.
+    fn read_back(&mut self, shown: &Shown) -> At {
+        let account = self.account();
+        self.link.uncertain = None;
+        self.link.seen_name = shown.user_name.clone();
+        if shown.active == Some(false) {
+            self.link.state = State::Deactivated;
+            self.link.sent = None;
+            return At::Activate;
+        }
+        self.link.state = State::Active;
+        // What a read does not show cannot be told from what was lost: then it is written again.
+        let all_shown = account.keys().all(|key| self.application.profile.shows(key));
+        if all_shown && profile::dropped(self.application.profile, &account, shown).is_empty() {
+            self.written();
+            return At::End(End::Done);
+        }
+        At::Put
+    }
+
+    fn activated(&mut self) -> At {
+        self.effect = true;
+        self.link.uncertain = None;
+        self.link.state = State::Active;
+        At::Put
+    }
+
+    /// The application acknowledged everything that is mapped now.
+    fn written(&mut self) {
+        self.effect = true;
+        self.link.uncertain = None;
+        let account = match &self.act {
+            Act::Give { account } | Act::Update { account } | Act::Reactivate { account } => account,
+            Act::Nothing | Act::Deactivate | Act::Delete => return,
+        };
+        // An adopted account keeps its name for now; the next change of the person may bring the new one.
+        self.link.sent = Some(account.clone());
+        self.link.fresh = false;
+    }
+
+    /// What the application shows of what was put.
+    fn seen(&mut self, put: &Map<String, Value>, shown: &Shown) {
+        self.link.seen_name = shown.user_name.clone();
+        let dropped = profile::dropped(self.application.profile, put, shown);
+        self.dropped = dropped.iter().filter(|name| !self.link.dropped.contains(name)).cloned().collect();
+        self.link.dropped = dropped;
+    }
+
+    fn outcome(&self, end: End) -> Outcome {
+        // A call that was surely refused or never sent leaves a new account unborn: no link.
+        let link = (self.linked && (self.link.state != State::Unborn || self.link.uncertain.is_some())).then(|| self.link.clone());
+        Outcome { link, end, effect: self.effect, sent: self.sent, operation: self.operation, dropped: self.dropped.clone() }
+    }
+}
+
+fn name(heard: &Heard) -> &'static str {
+    match heard {
+        Heard::Account(_) => "an account",
+        Heard::Found(_) => "a list",
+        Heard::Done => "done",
+        Heard::Exists(_) => "exists",
+        Heard::Absent(_) => "absent",
+        Heard::NotBelonging(_) => "not belonging",
+        Heard::Unavailable(_) => "unavailable",
+        Heard::Ambiguous(_) => "ambiguous",
+        Heard::Refused { .. } => "refused",
+    }
+}
+
+/// The link as it stands if nobody lives to hear the answers: what the intent keeps. Such a link equals nothing and is
+/// read back, or looked up, before anything else goes.
+#[must_use]
+pub fn unknown(application: &Application, act: &Act, link: Option<&Link>, intended: Timestamp) -> Option<Link> {
+    let mut exchange = Exchange::begin(application, act.clone(), link.cloned(), intended);
+    if matches!(act, Act::Nothing) {
+        return link.cloned();
+    }
+    if matches!(act, Act::Give { .. }) {
+        exchange.at = At::Post;
+    }
+    exchange.in_doubt(intended);
+    Some(exchange.link)
+}
+
+/// The calls that would go if nothing went wrong: for `mode = "simulate"` and for the intent.
+#[must_use]
+pub fn rehearse(profile: Profile, act: &Act, link: Option<&Link>) -> Vec<Call> {
+    let id = link.and_then(|link| link.remote_id.as_deref()).unwrap_or("{id}");
+    match act {
+        Act::Nothing => Vec::new(),
+        Act::Give { account } => vec![profile.create(account)],
+        Act::Update { account } => vec![profile.update(id, account)],
+        Act::Reactivate { account } => vec![profile.switch(id, true), profile.update(id, account)],
+        Act::Deactivate => vec![profile.switch(id, false)],
+        Act::Delete => vec![profile.delete(id)],
+    }
+}

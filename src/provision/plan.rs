@@ -1,0 +1,356 @@
+//! Deciding: what should be (directory, policy, mapping) against what is known to be (link), and the smallest thing that
+//! closes the difference. A function of its arguments.
+
+use serde_json::{Map, Value};
+
+use super::link::{Cause, Link, Origin, Removal, State};
+use super::profile::Profile;
+use crate::clock::Timestamp;
+use crate::config::shape::{self, Mode, Taking};
+use crate::journal::record::{Operation, Status};
+use crate::mapping::{self, Giving, Mapping};
+use crate::policy::scope::{self, Scope, Verdict};
+use crate::scim::Resource;
+use crate::store::Lane;
+
+/// A pending account is looked at again after this: a person has to accept an invitation.
+const PENDING_AGAIN: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// An application as planning sees it: its configuration, compiled.
+#[derive(Debug)]
+pub struct Application {
+    /// Its keys in the configuration.
+    pub config: shape::Application,
+    /// Its rules, the profile's and its own.
+    pub mapping: Mapping,
+    /// Who belongs there.
+    pub scope: Scope,
+    /// Its dialect.
+    pub profile: Profile,
+}
+
+impl Application {
+    /// Compiles one application.
+    #[must_use]
+    pub fn compile(config: shape::Application) -> Self {
+        Self {
+            mapping: Mapping::compile(config.profile, &config.map_user),
+            scope: Scope { domains: config.authorized_domains.clone(), condition: config.condition.clone() },
+            profile: Profile::of(config.profile),
+            config,
+        }
+    }
+
+    /// The name in configuration, journal and links.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+}
+
+/// What goes to the application.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Nothing.
+    Nothing,
+    /// There should be an account: create it, or find it if a create may have happened, or adopt it.
+    Give {
+        /// What it should hold.
+        account: Map<String, Value>,
+    },
+    /// It should hold something else.
+    Update {
+        /// What it should hold.
+        account: Map<String, Value>,
+    },
+    /// It should be active again, and hold this.
+    Reactivate {
+        /// What it should hold.
+        account: Map<String, Value>,
+    },
+    /// It should be inactive.
+    Deactivate,
+    /// It should be gone.
+    Delete,
+}
+
+impl Act {
+    /// The worker's lane for it.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Deactivate | Self::Delete => Lane::Deactivate,
+            Self::Give { .. } | Self::Reactivate { .. } => Lane::Create,
+            Self::Nothing | Self::Update { .. } => Lane::Update,
+        }
+    }
+
+    /// The journal's word for it.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        match self {
+            Self::Give { .. } => Operation::Create,
+            Self::Nothing | Self::Update { .. } => Operation::Update,
+            Self::Reactivate { .. } => Operation::Reactivate,
+            Self::Deactivate => Operation::Deactivate,
+            Self::Delete => Operation::Delete,
+        }
+    }
+
+    /// Whether it takes something away: what the safety limit counts.
+    #[must_use]
+    pub fn removes(&self) -> bool {
+        matches!(self, Self::Deactivate | Self::Delete)
+    }
+}
+
+/// Why nothing goes, or what is worth knowing beside what goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The journal's status.
+    pub status: Status,
+    /// A short code for scripts.
+    pub code: &'static str,
+    /// The same for people.
+    pub reason: String,
+}
+
+/// What planning says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// What goes.
+    pub act: Act,
+    /// What the act is about, for the journal: a removal that is stopped is still a removal.
+    pub operation: Operation,
+    /// The link as it stands before anything goes: a removal noted, cancelled or kept.
+    pub link: Option<Link>,
+    /// Why nothing goes. `None` with [`Act::Nothing`] is the no-op shield: nothing to say.
+    pub note: Option<Note>,
+    /// When to look again although nothing changes.
+    pub again: Option<Timestamp>,
+    /// The user's own attributes rule them out here (not their groups): `out_of_scope = "refuse"` may answer 403.
+    pub ruled_out: bool,
+}
+
+/// How far away an account should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Here,
+    Deactivated,
+    Absent,
+}
+
+/// Decides for one user and one application.
+#[must_use]
+pub fn plan(application: &Application, user: &Resource, now: Timestamp) -> Decision {
+    let link = user.link(application.name()).cloned();
+    let current = link.as_ref().and_then(|link| link.sent.as_ref());
+    let giving = match &link {
+        None => Giving::Create,
+        Some(link) if link.state == State::Unborn => Giving::Create,
+        Some(_) => Giving::Update { current },
+    };
+    let mapped = application.mapping.run(&user.attributes, giving);
+    let verdict = scope::decide(&application.scope, &user.attributes, &mapped.account);
+    let inactive = user.attributes.get("active").and_then(Value::as_bool) == Some(false);
+
+    let (cause, out) = match (&verdict, user.deleted, inactive) {
+        (_, Some(_), _) => (Cause::Deleted, None),
+        (Verdict::Out { code, reason }, None, _) => (Cause::OutOfScope, Some((*code, reason.clone()))),
+        (Verdict::In, None, true) => (Cause::Inactive, None),
+        (Verdict::In, None, false) => return here(application, link, mapped, now),
+    };
+    gone(application, user, link, cause, out, inactive, now)
+}
+
+fn nothing(operation: Operation, link: Option<Link>, note: Option<Note>) -> Decision {
+    Decision { act: Act::Nothing, operation, link, note, again: None, ruled_out: false }
+}
+
+fn skipped(code: &'static str, reason: impl Into<String>) -> Option<Note> {
+    Some(Note { status: Status::Skipped, code, reason: reason.into() })
+}
+
+fn simulated(decision: Decision, application: &Application) -> Decision {
+    if application.config.mode == Mode::Live || decision.act == Act::Nothing {
+        return decision;
+    }
+    let reason = "the application is in simulate mode: this is what would have gone";
+    Decision { note: skipped("simulate", reason), ..decision }
+}
+
+/// The account should be there and active.
+fn here(application: &Application, link: Option<Link>, mapped: mapping::Mapped, now: Timestamp) -> Decision {
+    let users = &application.config.users;
+    // Coming back cancels a removal, a hold and what was kept.
+    let link = link.map(|link| Link { removal: None, kept: false, ..link });
+    let state = link.as_ref().map(|link| link.state);
+    let operation = match state {
+        None | Some(State::Unborn) => Operation::Create,
+        Some(State::Deactivated) => Operation::Reactivate,
+        Some(State::Active | State::Pending) => Operation::Update,
+    };
+    if guarded(application, link.as_ref(), mapping::user_name(&mapped.account)) {
+        return nothing(operation, link, skipped("protected", "the account is protected: no call is made for it"));
+    }
+    if !mapped.missing.is_empty() {
+        let reason = format!("{} needs {}, and the rules give no value", application.name(), mapped.missing.join(", "));
+        return nothing(operation, link, Some(Note { status: Status::Failure, code: "missing", reason }));
+    }
+    let mut account = mapped.account;
+    let (act, link) = match (link, state) {
+        (None, _) | (_, None) => {
+            if !users.create {
+                return nothing(operation, None, skipped("create_off", "creating accounts is switched off"));
+            }
+            (Act::Give { account }, None)
+        }
+        // A create that may have happened is found out about whatever the switches say now.
+        (link, Some(State::Unborn)) => (Act::Give { account }, link),
+        (link, Some(State::Deactivated)) => {
+            if !users.create {
+                return nothing(operation, link, skipped("create_off", "reactivating accounts is switched off"));
+            }
+            (Act::Reactivate { account }, link)
+        }
+        (Some(link), Some(State::Active | State::Pending)) => {
+            if link.uncertain.is_none() && link.state == State::Active && link.sent.as_ref() == Some(&account) {
+                return nothing(operation, Some(link), None);
+            }
+            if !users.update {
+                return nothing(operation, Some(link), skipped("update_off", "updating accounts is switched off"));
+            }
+            if let Some(sent) = &link.sent {
+                mapping::clear(sent, &mut account);
+            }
+            (Act::Update { account }, Some(link))
+        }
+    };
+    let again = (state == Some(State::Pending)).then(|| now.plus(PENDING_AGAIN));
+    simulated(Decision { act, operation, link, note: None, again, ruled_out: false }, application)
+}
+
+/// The account should be deactivated or gone. Needs only the remote id: no mapping, missing attribute or `update`
+/// switch stops it.
+fn gone(
+    application: &Application,
+    user: &Resource,
+    link: Option<Link>,
+    cause: Cause,
+    out: Option<(&'static str, String)>,
+    inactive: bool,
+    now: Timestamp,
+) -> Decision {
+    let users = &application.config.users;
+    let ruled_out = out.is_some();
+    let Some(mut link) = link else {
+        let note = match out {
+            Some((code, reason)) => skipped(code, reason),
+            None if cause == Cause::Inactive => skipped("inactive", "the user is inactive and has no account"),
+            None => skipped("no_account", "there is no account to take away"),
+        };
+        let operation = if cause == Cause::Deleted { Operation::Delete } else { Operation::Create };
+        return Decision { ruled_out, ..nothing(operation, None, note) };
+    };
+
+    let asked = match (&link.removal, user.deleted) {
+        (_, Some(deleted)) => deleted,
+        (Some(removal), None) if removal.cause == cause => removal.asked,
+        (_, None) => now,
+    };
+    let before = link.removal.take();
+    let removal = Removal {
+        cause,
+        asked,
+        counted: before.as_ref().is_some_and(|before| before.counted),
+        held: before.and_then(|before| before.held),
+    };
+    let held = removal.held;
+    link.removal = Some(removal);
+
+    let (level, again) = level(users, cause, inactive, asked, now);
+    let operation = match level {
+        Some(Level::Absent) => Operation::Delete,
+        _ => Operation::Deactivate,
+    };
+    let stop = |link: Link, note: Option<Note>, again| Decision { again, ruled_out, ..nothing(operation, Some(link), note) };
+    let Some(level) = level else {
+        // Kept: written on the link, so that it is not planned again until the person has been in scope again.
+        link.removal = None;
+        link.kept = true;
+        return stop(link, skipped("keep", "the account is left as it is on purpose"), None);
+    };
+    if level == Level::Here {
+        return stop(link, skipped("leave_after", "the account stays for now: leave_after has not passed"), again);
+    }
+    if link.kept {
+        return stop(link, skipped("kept", "the removal was rejected; the account stays until the person has been in scope again"), None);
+    }
+    if !users.delete {
+        return stop(link, skipped("delete_off", "taking accounts away is switched off"), None);
+    }
+    if link.origin == Origin::Imported {
+        return stop(link, skipped("unclaimed", "the account was imported and never claimed: it is not ours to take away"), None);
+    }
+    if guarded(application, Some(&link), None) {
+        return stop(link, skipped("protected", "the account is protected: no call is made for it"), None);
+    }
+    if held.is_some() {
+        return stop(link, Some(held_note()), None);
+    }
+    let act = match (level, link.state) {
+        (Level::Absent, _) => Act::Delete,
+        (_, State::Deactivated) if link.uncertain.is_none() => return stop(link, None, again),
+        _ => Act::Deactivate,
+    };
+    let note = out.map(|(code, reason)| Note { status: Status::Success, code, reason });
+    simulated(Decision { act, operation, link: Some(link), note, again, ruled_out }, application)
+}
+
+/// The note of a removal that the safety limit stopped.
+#[must_use]
+pub fn held_note() -> Note {
+    Note {
+        status: Status::Held,
+        code: "safety_limit",
+        reason: String::from("the safety limit stopped this removal; a person has to release it"),
+    }
+}
+
+/// How far away the account should be now, and when that changes. `None`: it is left as it is.
+fn level(users: &shape::Users, cause: Cause, inactive: bool, asked: Timestamp, now: Timestamp) -> (Option<Level>, Option<Timestamp>) {
+    let (taking, from) = match cause {
+        Cause::Inactive => return (Some(Level::Deactivated), None),
+        Cause::Deleted => (users.on_delete, asked),
+        Cause::OutOfScope => (users.on_leave, asked.plus(users.leave_after)),
+    };
+    // A client's own `active:false` deactivates at once, whatever else is to come.
+    let floor = if inactive && cause == Cause::OutOfScope { Level::Deactivated } else { Level::Here };
+    if taking == Taking::Keep {
+        return ((floor > Level::Here).then_some(floor), None);
+    }
+    if now < from {
+        return (Some(floor), Some(from));
+    }
+    let absent_from = from.plus(users.delete_after);
+    match taking {
+        Taking::Delete if now >= absent_from => (Some(Level::Absent), None),
+        Taking::Delete => (Some(Level::Deactivated), Some(absent_from)),
+        Taking::Deactivate | Taking::Keep => (Some(Level::Deactivated), None),
+    }
+}
+
+/// `protected` matches the mapped name and the one last seen there.
+fn guarded(application: &Application, link: Option<&Link>, mapped: Option<&str>) -> bool {
+    let list = &application.config.safety.protected;
+    let seen = link.and_then(|link| link.seen_name.as_deref());
+    let sent = link.and_then(|link| mapping::user_name(link.sent.as_ref()?));
+    [mapped, seen, sent].into_iter().flatten().any(|name| scope::protected(list, name))
+}
+
+/// The key by which the user's account is known before it has an id: the folded mapped userName. What claims are taken on.
+#[must_use]
+pub fn account_key(application: &Application, user: &Resource) -> Option<String> {
+    let mapped = application.mapping.run(&user.attributes, Giving::Create);
+    mapping::user_name(&mapped.account).map(crate::scim::schema::fold)
+}

@@ -1,0 +1,168 @@
+//! Replies from the directory: the stored attributes with `id`, `meta`, `members` and `groups` spliced in, without
+//! reading what is stored.
+
+use super::{Handle, Id, Kind};
+use crate::clock::Timestamp;
+
+/// What the splice needs of a resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// User or Group.
+    pub kind: Kind,
+    /// The outward id.
+    pub id: &'a str,
+    /// `meta.version` without its dressing.
+    pub version: u64,
+    /// `meta.created`
+    pub created: Timestamp,
+    /// `meta.lastModified`
+    pub modified: Timestamp,
+    /// The attributes as canonical JSON, an object.
+    pub attributes: &'a [u8],
+}
+
+/// What is derived from edges.
+#[derive(Debug, Clone, Default)]
+pub struct Edges {
+    /// Of a group: members. `None`: left out.
+    pub members: Option<Vec<(Handle, Id, Kind)>>,
+    /// Of a user: groups with their displayName.
+    pub groups: Vec<(Id, String)>,
+}
+
+/// `<base>/Users/<id>`; an imported id may hold what a path may not.
+#[must_use]
+pub fn location(base: &str, kind: Kind, id: &str) -> String {
+    let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+    let id = id.to_string().replace("%2D", "-");
+    format!("{base}/{}/{id}", kind.endpoint())
+}
+
+/// Writes one resource.
+pub fn resource(out: &mut Vec<u8>, base: &str, shown: &Shown<'_>, edges: &Edges) {
+    let Shown { kind, id, version, created, modified, attributes } = *shown;
+    let inner = attributes.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or_default();
+    out.extend_from_slice(b"{\"id\":");
+    string(out, id);
+    if !inner.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(inner);
+    }
+    if let Some(members) = &edges.members {
+        out.extend_from_slice(b",\"members\":[");
+        for (at, (_, member, kind)) in members.iter().enumerate() {
+            comma(out, at);
+            out.extend_from_slice(b"{\"value\":");
+            string(out, member.as_str());
+            out.extend_from_slice(b",\"$ref\":");
+            string(out, &location(base, *kind, member.as_str()));
+            out.extend_from_slice(b",\"type\":");
+            string(out, kind.name());
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    if !edges.groups.is_empty() {
+        out.extend_from_slice(b",\"groups\":[");
+        for (at, (group, name)) in edges.groups.iter().enumerate() {
+            comma(out, at);
+            out.extend_from_slice(b"{\"value\":");
+            string(out, group.as_str());
+            out.extend_from_slice(b",\"$ref\":");
+            string(out, &location(base, Kind::Group, group.as_str()));
+            out.extend_from_slice(b",\"display\":");
+            string(out, name);
+            out.extend_from_slice(b",\"type\":\"direct\"}");
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(b",\"meta\":{\"resourceType\":");
+    string(out, kind.name());
+    out.extend_from_slice(b",\"created\":");
+    string(out, &created.rfc3339());
+    out.extend_from_slice(b",\"lastModified\":");
+    string(out, &modified.rfc3339());
+    out.extend_from_slice(b",\"location\":");
+    string(out, &location(base, kind, id));
+    out.extend_from_slice(format!(",\"version\":\"W/\\\"{version}\\\"\"}}}}").as_bytes());
+}
+
+/// A ListResponse (RFC 7644 3.4.2) around resources that [`resource`] wrote; `Resources` is there even when empty.
+#[derive(Debug)]
+pub struct List {
+    resources: Vec<u8>,
+    items: usize,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { resources: Vec::with_capacity(1024), items: 0 }
+    }
+}
+
+impl List {
+    /// Adds one.
+    pub fn push(&mut self, base: &str, shown: &Shown<'_>, edges: &Edges) {
+        comma(&mut self.resources, self.items);
+        resource(&mut self.resources, base, shown, edges);
+        self.items += 1;
+    }
+
+    /// The whole.
+    #[must_use]
+    pub fn finish(self, total: u64, start_index: u64) -> Vec<u8> {
+        let mut out = format!(
+            "{{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"],\"totalResults\":{total},\"startIndex\":{start_index},\"itemsPerPage\":{},\"Resources\":[",
+            self.items
+        )
+        .into_bytes();
+        out.extend_from_slice(&self.resources);
+        out.extend_from_slice(b"]}");
+        out
+    }
+}
+
+fn comma(out: &mut Vec<u8>, at: usize) {
+    if at > 0 {
+        out.push(b',');
+    }
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing a string into memory cannot fail.
+    let _written = serde_json::to_writer(out, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_the_stored_json_with_the_rest_spliced_in() {
+        let mut out = Vec::new();
+        let shown = Shown {
+            kind: Kind::Group,
+            id: "k&K",
+            version: 3,
+            created: Timestamp(0),
+            modified: Timestamp(1),
+            attributes: br#"{"displayName":"A \"b\""}"#,
+        };
+        let edges = Edges { members: Some(vec![(Handle(1), Id::from("u-1"), Kind::User)]), groups: Vec::new() };
+        resource(&mut out, "http://h/scim/v2", &shown, &edges);
+        let reply: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(reply["displayName"], "A \"b\"");
+        assert_eq!(reply["id"], "k&K");
+        assert_eq!(reply["meta"]["location"], "http://h/scim/v2/Groups/k%26K");
+        assert_eq!(reply["meta"]["version"], "W/\"3\"");
+        assert_eq!(reply["members"][0]["$ref"], "http://h/scim/v2/Users/u-1");
+        assert!(reply.get("groups").is_none());
+    }
+
+    #[test]
+    fn an_empty_list_still_has_resources() {
+        let list: serde_json::Value = serde_json::from_slice(&List::default().finish(0, 1)).unwrap();
+        assert_eq!(list["Resources"], serde_json::json!([]));
+        assert_eq!(list["itemsPerPage"], 0);
+    }
+}
