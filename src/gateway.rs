@@ -1,0 +1,224 @@
+//! The path of a request: identify, admit, decode, settle, reply. [`Gateway::answer`] is the whole of it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, IF_MATCH};
+use hyper::{Request, Response};
+use tokio::sync::watch;
+
+use crate::auth::{Authority, Client};
+use crate::clock::Clock;
+use crate::config::shape::{Limits, PatchResponse};
+use crate::error::Fault;
+use crate::journal::record::{Operation, Status};
+use crate::read::{self, Members};
+use crate::scim::request::{Parts, ScimRequest, Verb, Write};
+use crate::server::service::{self, Reply};
+use crate::settle::{Asked, Engine};
+
+/// What the gateway is doing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Phase {
+    /// The store is being checked; so far done, 0 to 1.
+    Opening(f32),
+    /// Requests are answered.
+    Ready,
+    /// A commit failed and its outcome is unknown: the process is about to end, the next start settles it.
+    Broken,
+    /// SIGTERM came: what was begun is finished, nothing new is taken.
+    Draining,
+}
+
+/// The door that clients come through.
+pub struct Gateway {
+    authority: Authority,
+    limits: Limits,
+    base: String,
+    clock: Clock,
+    engine: OnceLock<Arc<Engine>>,
+    /// What the gateway is doing.
+    pub phase: watch::Sender<Phase>,
+    /// Counts the writes under way: a drain waits for them. They outlive their connections.
+    writes: watch::Sender<usize>,
+}
+
+/// What the log says of a request: never a value out of a body.
+#[derive(Debug, Default)]
+struct Line {
+    client: String,
+    operation: Option<Operation>,
+    application: Option<(String, Status)>,
+    id: String,
+}
+
+impl Gateway {
+    /// A gateway without an engine yet: it answers 503 until it is given one.
+    #[must_use]
+    pub fn new(authority: Authority, limits: Limits, base: String, clock: Clock) -> Self {
+        Self {
+            authority,
+            limits,
+            base,
+            clock,
+            engine: OnceLock::new(),
+            phase: watch::Sender::new(Phase::Opening(0.0)),
+            writes: watch::Sender::new(0),
+        }
+    }
+
+    /// The store is open: requests are answered from now on.
+    pub fn open(&self, engine: Arc<Engine>) {
+        if self.engine.set(engine).is_ok() {
+            self.phase.send_replace(Phase::Ready);
+        }
+    }
+
+    /// The engine, once there is one.
+    #[must_use]
+    pub fn engine(&self) -> Option<&Arc<Engine>> {
+        self.engine.get()
+    }
+
+    /// Waits until no write is under way.
+    pub async fn quiet(&self) {
+        let mut writes = self.writes.subscribe();
+        // The sender lives in `self`.
+        let _gone = writes.wait_for(|count| *count == 0).await;
+    }
+
+    /// Answers one request, and logs one line about it.
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        let begun = self.clock.now();
+        let request_id = request_id();
+        let method = request.method().clone();
+        let endpoint = service::endpoint(request.uri().path());
+        let mut line = Line::default();
+        let answer = self.answer(request, &request_id, &mut line).await;
+        let ms = self.clock.now().since(begun).as_millis();
+        let status = answer.as_ref().map_or_else(Fault::status, |reply| reply.status);
+        let (application, outcome) = line.application.map_or((None, None), |(name, status)| (Some(name), Some(status)));
+        let internal = answer.as_ref().err().filter(|fault| fault.status() >= 500).map(Fault::internal);
+        tracing::info!(
+            request = %request_id, client = line.client, method = %method, endpoint, operation = line.operation.map(tracing::field::debug), id = line.id,
+            application, outcome = outcome.map(tracing::field::debug), status, ms, error = internal.as_deref(), "request"
+        );
+        match answer {
+            Ok(reply) => reply.response(&request_id),
+            Err(fault) => Reply::fault(&fault).response(&request_id),
+        }
+    }
+
+    /// The path of a request.
+    async fn answer(&self, request: Request<Incoming>, request_id: &str, line: &mut Line) -> Result<Reply, Fault> {
+        service::head(&request)?;
+        let path = service::segments(request.uri().path())?;
+        let Some(segments) = path.strip_prefix(["scim".to_owned(), "v2".to_owned()].as_slice()) else {
+            return Err(Fault::NotFound(String::from("There is nothing here. SCIM is served under /scim/v2.")));
+        };
+
+        // identify
+        let client = self.authority.identify(request.headers().get(AUTHORIZATION))?;
+        client.name().clone_into(&mut line.client);
+        // admit
+        client.admit(self.clock.now())?;
+        let engine = self.ready()?;
+        // decode
+        let (parts, body) = request.into_parts();
+        let writes = ScimRequest::writes(parts.method.as_str());
+        if writes && client.config().read_only {
+            return Err(Fault::Forbidden(String::from("This client may only read.")));
+        }
+        let body = if writes { service::body(&parts, body, &self.limits, &self.clock).await? } else { Bytes::new() };
+        let if_match = parts.headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
+        let parts = Parts { method: parts.method.as_str(), segments, query: parts.uri.query(), body: &body, if_match };
+        let scim = ScimRequest::decode(parts, &self.limits)?;
+        // settle and reply
+        let reply = match scim {
+            ScimRequest::Read { kind, id, without_members } => {
+                let members = if without_members { Members::Without } else { Members::All };
+                let found = read::by_id(&engine.store.view()?, &self.base, kind, &id, members)?;
+                line.id.clone_from(&found.id);
+                Reply::json(200, found.body).etag(found.etag)
+            }
+            ScimRequest::List { kind, query } => Reply::json(200, read::list(&engine.store.view()?, &self.base, kind, &query)?),
+            ScimRequest::Write(write) => self.write(&engine, client.clone(), request_id, write, line).await?,
+        };
+        Ok(reply.content_type(&client.config().response_type))
+    }
+
+    async fn write(&self, engine: &Arc<Engine>, client: Client, request_id: &str, write: Write, line: &mut Line) -> Result<Reply, Fault> {
+        let (deleting, creating, patching) = (
+            matches!(write.verb, Verb::Delete(_)),
+            matches!(write.verb, Verb::Create(_)),
+            matches!(write.verb, Verb::Patch(..)),
+        );
+        let quiet_patch = patching && client.config().patch_response == PatchResponse::None;
+        let kind = write.kind;
+        // hyper drops a handler when its client goes away; what was begun is finished all the same.
+        let task = {
+            let (engine, request, under_way) = (Arc::clone(engine), request_id.to_owned(), UnderWay::begin(&self.writes));
+            tokio::spawn(async move {
+                let settled = engine.settle(&Asked { client: &client, request: &request, write }).await;
+                drop(under_way);
+                settled
+            })
+        };
+        let settled = task.await.map_err(|ended| Fault::Internal(format!("the write's task ended early: {ended}")))?;
+        if let Err(Fault::Storage(why)) = &settled {
+            tracing::error!(error = why.as_str(), "a commit failed: its outcome is unknown");
+            self.phase.send_replace(Phase::Broken);
+        }
+        let settled = settled?;
+        line.operation = Some(settled.operation);
+        line.application.clone_from(&settled.application);
+        if deleting {
+            return Ok(Reply::empty(204));
+        }
+        let members = if patching { Members::UpTo(read::MEMBERS_IN_WRITE_REPLY) } else { Members::All };
+        let found = read::by_handle(&engine.store.view()?, &self.base, kind, settled.handle, members)?;
+        line.id.clone_from(&found.id);
+        if quiet_patch {
+            return Ok(Reply::empty(204).etag(found.etag));
+        }
+        let reply = Reply::json(if creating { 201 } else { 200 }, found.body).etag(found.etag);
+        Ok(if creating { reply.location(found.location) } else { reply })
+    }
+
+    fn ready(&self) -> Result<Arc<Engine>, Fault> {
+        let wait = |detail: &str| Err(Fault::Unavailable { retry_after: 5, detail: detail.to_owned() });
+        match (*self.phase.borrow(), self.engine.get()) {
+            (Phase::Ready | Phase::Draining, Some(engine)) => Ok(Arc::clone(engine)),
+            (Phase::Broken, _) => wait("The gateway is restarting after a storage failure."),
+            _ => wait("The gateway is starting: its data file is being checked."),
+        }
+    }
+}
+
+/// Holds the count of writes under way.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn begin(writes: &watch::Sender<usize>) -> Self {
+        writes.send_modify(|count| *count += 1);
+        Self(writes.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// 64 random bits: enough to find a line in a log.
+fn request_id() -> String {
+    format!("{:016x}", getrandom::u64().unwrap_or_default())
+}
+
+/// How long a drain waits for what was begun.
+pub const DRAIN: Duration = Duration::from_secs(25);

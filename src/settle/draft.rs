@@ -1,0 +1,166 @@
+//! The first half of a write: what it would change, read from one snapshot of the directory. Nothing is changed here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Application, Engine};
+use crate::auth::Client;
+use crate::claims::{Claim, Mode};
+use crate::clock::Timestamp;
+use crate::error::Fault;
+use crate::provision::link::Link;
+use crate::provision::plan::{self, Decision};
+use crate::scim::change::{self, Birth, Draft};
+use crate::scim::patch::MemberDelta;
+use crate::scim::request::{Verb, Write};
+use crate::scim::{Handle, Id, Kind, Resource, schema};
+use crate::store::{Key, Lookup, MemberEdit, View};
+
+/// A write, worked out against one snapshot.
+pub(super) struct Prepared {
+    /// The resource as it was and as it would be.
+    pub(super) draft: Draft,
+    /// What happens to a group's edges.
+    pub(super) members: Option<MemberEdit>,
+    /// For each application, in the configuration's order; none for a group.
+    pub(super) decisions: Vec<Decision>,
+    /// Tombstones whose link this resource takes over, as they are, and for which application.
+    pub(super) takeovers: Vec<(usize, Resource)>,
+    /// Everything that this write may change.
+    pub(super) wanted: BTreeSet<Claim>,
+}
+
+impl Engine {
+    /// Works a client's write out.
+    pub(super) fn prepare(&self, client: &Client, write: &Write, birth: Option<&Birth>, now: Timestamp) -> Result<Prepared, Fault> {
+        let view = self.store.view()?;
+        let draft = draft(&view, client, write, birth, now)?;
+        unique(&view, client, &draft)?;
+        let members = members(&view, &draft, now)?;
+        let wanted = claims(client, &draft, members.as_ref());
+        let mut prepared = Prepared { draft, members, decisions: Vec::new(), takeovers: Vec::new(), wanted };
+        if prepared.draft.resource.kind == Kind::User {
+            self.plan_all(&view, &mut prepared, now)?;
+        }
+        Ok(prepared)
+    }
+
+    fn plan_all(&self, view: &View, prepared: &mut Prepared, now: Timestamp) -> Result<(), Fault> {
+        for (at, application) in self.applications.iter().enumerate() {
+            let resource = &mut prepared.draft.resource;
+            if let Some(account) = plan::account_key(&application.plan, resource) {
+                if resource.deleted.is_none() && resource.link(application.plan.name()).is_none() {
+                    // A link outlives its resource; a new resource with the same key takes it over.
+                    if let Some((tombstone, link)) = orphan(view, application, &account)? {
+                        prepared.wanted.insert(Claim::Resource(tombstone.handle));
+                        resource.set_link(application.plan.name(), Some(link));
+                        prepared.takeovers.push((at, tombstone));
+                    }
+                }
+                prepared.wanted.insert(Claim::Account { application: application.plan.name().to_owned(), key: account });
+            }
+            prepared.decisions.push(plan::plan(&application.plan, resource, now));
+        }
+        Ok(())
+    }
+}
+
+fn orphan(view: &View, application: &Arc<Application>, account: &str) -> Result<Option<(Resource, Link)>, Fault> {
+    let name = application.plan.name();
+    let Some(handle) = view.find(&Key::Orphan { application: name, account })? else { return Ok(None) };
+    let Some(tombstone) = view.resource(handle)? else { return Ok(None) };
+    let link = tombstone.link(name).cloned();
+    Ok(link.map(|link| (tombstone, link)))
+}
+
+fn draft(view: &View, client: &Client, write: &Write, birth: Option<&Birth>, now: Timestamp) -> Result<Draft, Fault> {
+    let id = match (&write.verb, birth) {
+        (Verb::Create(body), Some(birth)) => return change::create(write.kind, body, client.name(), birth.clone(), now),
+        (verb, _) => verb.id().unwrap_or_default(),
+    };
+    let found = view.find(&Key::Id(write.kind, id))?.map(|handle| view.resource(handle)).transpose()?.flatten();
+    let before = found.ok_or_else(|| absent(write.kind))?;
+    if before.owner != client.name() {
+        let (kind, owner) = (write.kind.name(), &before.owner);
+        return Err(Fault::Forbidden(format!("This {kind} belongs to the client {owner}; only that client may change it.")));
+    }
+    change::change(before, write, client.config().put_members, now)
+}
+
+/// 404 for a resource: says the kind and repeats nothing.
+pub(crate) fn absent(kind: Kind) -> Fault {
+    Fault::NotFound(format!("There is no such {}.", kind.name()))
+}
+
+fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
+    let resource = &draft.resource;
+    if resource.deleted.is_some() {
+        return Ok(());
+    }
+    let taken = match resource.kind {
+        Kind::User => view.find(&Key::UserName(resource.title()))?.filter(|handle| *handle != resource.handle),
+        Kind::Group if client.config().unique_groups => {
+            let same = view.find_all(Kind::Group, &Lookup::GroupName(resource.title()))?;
+            same.into_iter().find(|handle| *handle != resource.handle)
+        }
+        Kind::Group => None,
+    };
+    match (taken, resource.kind) {
+        (None, _) => Ok(()),
+        (Some(_), Kind::User) => Err(Fault::Uniqueness(String::from("userName is taken: another user has it (upper and lower case are the same)."))),
+        (Some(_), Kind::Group) => Err(Fault::Uniqueness(String::from("displayName is taken: another group has it (upper and lower case are the same)."))),
+    }
+}
+
+fn members(view: &View, draft: &Draft, now: Timestamp) -> Result<Option<MemberEdit>, Fault> {
+    let MemberDelta { clear, add, remove } = &draft.members;
+    let resource = &draft.resource;
+    if resource.kind != Kind::Group || resource.deleted.is_some() || (!clear && add.is_empty() && remove.is_empty()) {
+        return Ok(None);
+    }
+    let resolve = |id: &str| -> Result<Option<(Handle, Id, Kind)>, Fault> {
+        for kind in [Kind::User, Kind::Group] {
+            if let Some(handle) = view.find(&Key::Id(kind, id))? {
+                return Ok(Some((handle, Id::from(id), kind)));
+            }
+        }
+        Ok(None)
+    };
+    let mut edit = MemberEdit { group: resource.handle, group_id: Some(resource.id.clone()), clear: *clear, touch: Some(now), ..MemberEdit::default() };
+    for id in add {
+        match resolve(id)? {
+            Some(member) if member.0 == resource.handle => return Err(Fault::InvalidValue(String::from("A group cannot be a member of itself."))),
+            Some(member) => edit.add.push(member),
+            None => return Err(Fault::InvalidValue(String::from("members names an id that there is not. Create the user first."))),
+        }
+    }
+    for id in remove {
+        // Who is not there cannot be a member: nothing to remove.
+        edit.remove.extend(resolve(id)?.map(|(handle, ..)| handle));
+    }
+    Ok(Some(edit))
+}
+
+/// Everything that the write may change, apart from accounts.
+fn claims(client: &Client, draft: &Draft, members: Option<&MemberEdit>) -> BTreeSet<Claim> {
+    let mut wanted = BTreeSet::new();
+    let resource = &draft.resource;
+    let titles = [Some(resource), draft.before.as_ref()].into_iter().flatten().map(|resource| schema::fold(resource.title()));
+    match resource.kind {
+        Kind::User => {
+            wanted.insert(Claim::Resource(resource.handle));
+            wanted.extend(titles.map(Claim::UserName));
+        }
+        // Membership changes share a claim on their group and commute.
+        Kind::Group if draft.before.is_some() && !draft.differs() && members.is_some_and(|edit| !edit.clear) => {
+            wanted.insert(Claim::Members(resource.handle, Mode::Shared));
+        }
+        Kind::Group => {
+            wanted.insert(Claim::Members(resource.handle, Mode::Exclusive));
+            if client.config().unique_groups {
+                wanted.extend(titles.map(Claim::GroupName));
+            }
+        }
+    }
+    wanted
+}
