@@ -1,2 +1,7 @@
-//! usher
-fn main() {}
+//! usher: flags -> command -> exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    usher::cli::main()
+}

@@ -1,1 +1,127 @@
-//! (being written)
+//! Reads the configuration's file and the secrets that it names. Nothing is decided here.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::check::{Refusal, Source, Surroundings, check};
+use super::problem::{Lines, Problem};
+use super::shape::Config;
+
+/// The largest configuration file, in bytes.
+const FILE_LIMIT: u64 = 16 << 20;
+/// The largest secret, in bytes: far above any token that fits into a header.
+const SECRET_LIMIT: u64 = 64 << 10;
+
+/// Reads the file at `path` and everything that it names.
+///
+/// # Errors
+/// Every mistake in it, by position; or the one that kept it from being read.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Problem>> {
+    let bytes = match read(path, FILE_LIMIT) {
+        Ok((bytes, _mode)) => bytes,
+        Err(why) => return Err(vec![unread(path, (1, 1), why, "a configuration file")]),
+    };
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let good = String::from_utf8_lossy(good);
+            let place = Lines::new(&good).place(good.len());
+            let found = "bytes that are not UTF-8".to_owned();
+            return Err(vec![unread(path, place, found, "a TOML file in UTF-8")]);
+        }
+    };
+    parse(text, path, env)
+}
+
+/// Checks a configuration's text as if it stood in the file `origin`: relative paths are relative to its directory.
+/// Reads the secrets that it names.
+///
+/// # Errors
+/// Every mistake in it, by position.
+pub fn parse(
+    text: &str,
+    origin: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<Problem>> {
+    let around = Surroundings {
+        file: origin.display().to_string(),
+        beside: origin.parent().unwrap_or(Path::new("")),
+        secret: &|source| secret(source, env),
+    };
+    check(text, &around)
+}
+
+fn unread(path: &Path, (line, column): (usize, usize), found: String, wanted: &str) -> Problem {
+    Problem {
+        file: path.display().to_string(),
+        line,
+        column,
+        key: String::new(),
+        found,
+        wanted: wanted.to_owned(),
+        hint: None,
+    }
+}
+
+/// A regular file's bytes and mode. Anything else (a directory, a pipe that nobody writes to) is not even opened.
+fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, u32), String> {
+    let told = |error: std::io::Error| format!("a file that cannot be read ({error})");
+    if !std::fs::metadata(path).map_err(told)?.is_file() {
+        return Err(String::from("something that is not a file"));
+    }
+    let file = File::open(path).map_err(told)?;
+    let mode = file.metadata().map_err(told)?.permissions().mode();
+    let mut bytes = Vec::new();
+    let size = file.take(limit + 1).read_to_end(&mut bytes).map_err(told)?;
+    if u64::try_from(size).unwrap_or(u64::MAX) > limit {
+        return Err(format!("a file of more than {limit} bytes"));
+    }
+    Ok((bytes, mode))
+}
+
+fn secret(source: Source<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Refusal> {
+    let wanted = "the secret, alone: visible ASCII characters without a space in them";
+    let refuse = |found: String, wanted: &str| Refusal {
+        found,
+        wanted: wanted.to_owned(),
+    };
+    let (held, text) = match source {
+        Source::Env(name) => {
+            // Whoever put the secret itself there must not see it printed; variables are in capitals.
+            let capitals = |byte: u8| !byte.is_ascii_lowercase();
+            let name_shown = if name.len() <= 40 && name.bytes().all(capitals) {
+                format!("environment variable {name}")
+            } else {
+                String::from("environment variable of this name")
+            };
+            let text = env(name)
+                .ok_or_else(|| refuse(format!("no {name_shown}"), "one that holds the secret"))?;
+            ("a variable", text)
+        }
+        Source::File(path) => {
+            let (bytes, mode) = read(path, SECRET_LIMIT)
+                .map_err(|found| refuse(found, "a file that holds the secret"))?;
+            if mode & 0o077 != 0 {
+                let found = format!("a file that others may read (mode {:04o})", mode & 0o7777);
+                return Err(refuse(found, "one that only its owner may read: chmod 600"));
+            }
+            let text = String::from_utf8(bytes)
+                .map_err(|_| refuse("a file that is not text".into(), wanted))?;
+            ("a file", text)
+        }
+    };
+    // Editors and `echo` end a file with a newline, which is no part of the secret.
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.is_empty() {
+        return Err(refuse(format!("{held} with nothing in it"), wanted));
+    }
+    if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let found = format!("{held} with spaces, line ends or letters outside ASCII in it");
+        return Err(refuse(found, wanted));
+    }
+    Ok(secret.to_owned())
+}

@@ -1,0 +1,142 @@
+//! The command line: one file a command, each with its `Args` and its `run`.
+//!
+//! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 70 a failure of our own.
+
+pub mod check;
+pub mod log;
+pub mod token;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Wrong usage, or a configuration with mistakes (`EX_USAGE`).
+pub const USAGE: u8 = 64;
+/// A failure of our own or of the system below us (`EX_SOFTWARE`).
+pub const FAILURE: u8 = 70;
+
+/// usher, an embedded SCIM gateway.
+#[derive(Debug, Parser)]
+#[command(
+    name = "usher",
+    version,
+    about = "An embedded SCIM gateway: keeps what the identity provider said and brings applications to that state.",
+    after_help = "Example:\n  usher check --config usher.toml"
+)]
+struct Usher {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do. A command is one line here and one in [`Command::run`].
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks a configuration and tells every mistake in it
+    Check(check::Args),
+    /// Makes a new token for a client and the lines that let it in
+    Token(token::Args),
+}
+
+impl Command {
+    fn run(self) -> ExitCode {
+        match self {
+            Self::Check(args) => check::run(args),
+            Self::Token(args) => token::run(args),
+        }
+    }
+}
+
+/// How a command's answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: one object a line.
+    Json,
+}
+
+/// Reads the process's arguments and runs the command that they name.
+#[must_use]
+pub fn main() -> ExitCode {
+    match read(std::env::args_os()) {
+        Ok(command) => command.run(),
+        Err((code, text)) => {
+            if code == 0 {
+                say(&text);
+            } else {
+                complain(&text);
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The command, or the exit code and what to print with it: help and version are 0, all else is [`USAGE`].
+fn read(args: impl IntoIterator<Item = OsString>) -> Result<Command, (u8, String)> {
+    Usher::try_parse_from(args)
+        .map(|usher| usher.command)
+        .map_err(|error| {
+            // clap's own code is 2, which scripts cannot tell from many another program's failure.
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            (code, error.render().to_string())
+        })
+}
+
+/// Writes to standard output. A reader that went away (`usher ... | head`) is no failure.
+pub fn say(text: &str) {
+    let _gone = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Writes to standard error.
+pub fn complain(text: &str) {
+    let _gone = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_have_exit_codes() {
+        for (line, code) in [
+            ("usher", 64),
+            ("usher chekc", 64),
+            ("usher check --config", 64),
+            ("usher check --format yaml", 64),
+            ("usher token", 64),
+            ("usher --help", 0),
+            ("usher --version", 0),
+            ("usher check --help", 0),
+        ] {
+            let read = read(line.split(' ').map(OsString::from));
+            let (found, text) = read.expect_err(line);
+            assert_eq!(found, code, "{line}: {text}");
+        }
+        let check = read(
+            "usher check --config a.toml --format json"
+                .split(' ')
+                .map(OsString::from),
+        );
+        assert!(matches!(check, Ok(Command::Check(_))), "{check:?}");
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut usher = Usher::command();
+        usher.build();
+        for command in usher.get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            if name == "help" {
+                continue;
+            }
+            let help = command.render_long_help().to_string();
+            assert!(
+                help.contains(&format!("Example:\n  usher {name} ")),
+                "{help}"
+            );
+        }
+    }
+}
