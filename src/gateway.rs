@@ -1,8 +1,6 @@
 //! The path of a request: identify, admit, decode, settle, reply. [`Gateway::answer`] is the whole of it.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,7 +16,7 @@ use crate::error::Fault;
 use crate::journal::record::{Operation, Status};
 use crate::read::{self, Members};
 use crate::scim::request::{Parts, ScimRequest, Verb, Write};
-use crate::server::service::{self, Reply};
+use crate::server::service;
 use crate::settle::{Asked, Engine};
 
 /// What the gateway is doing.
@@ -45,6 +43,24 @@ pub struct Gateway {
     pub phase: watch::Sender<Phase>,
     /// Counts the writes under way: a drain waits for them. They outlive their connections.
     writes: watch::Sender<usize>,
+}
+
+const SCIM_JSON: &str = "application/scim+json";
+
+/// A reply on its way out.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    kind: String,
+    etag: Option<String>,
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, kind: SCIM_JSON.to_owned(), etag: None, location: None, body }
+    }
 }
 
 /// What the log says of a request: never a value out of a body.
@@ -92,11 +108,11 @@ impl Gateway {
     }
 
     /// Answers one request, and logs one line about it.
-    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, _peer: SocketAddr) -> Response<Full<Bytes>> {
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let begun = self.clock.now();
         let request_id = request_id();
         let method = request.method().clone();
-        let endpoint = service::endpoint(request.uri().path());
+        let endpoint = endpoint(request.uri().path());
         let mut line = Line::default();
         let answer = self.answer(request, &request_id, &mut line).await;
         let ms = self.clock.now().since(begun).as_millis();
@@ -108,13 +124,15 @@ impl Gateway {
             application, outcome = outcome.map(tracing::field::debug), status, ms, error = internal.as_deref(), "request"
         );
         match answer {
-            Ok(reply) => reply.response(&request_id),
-            Err(fault) => Reply::fault(&fault).response(&request_id),
+            Ok(Reply { status, kind, etag, location, body }) => {
+                service::reply(status, &kind, etag.as_deref(), location.as_deref(), None, &request_id, Bytes::from(body))
+            }
+            Err(fault) => service::fault(&fault, SCIM_JSON, &request_id),
         }
     }
 
     /// The path of a request.
-    async fn answer(&self, request: Request<Incoming>, request_id: &str, line: &mut Line) -> Result<Reply, Fault> {
+    async fn answer(&self, mut request: Request<Incoming>, request_id: &str, line: &mut Line) -> Result<Reply, Fault> {
         service::head(&request)?;
         let path = service::segments(request.uri().path())?;
         let Some(segments) = path.strip_prefix(["scim".to_owned(), "v2".to_owned()].as_slice()) else {
@@ -128,14 +146,23 @@ impl Gateway {
         client.admit(self.clock.now())?;
         let engine = self.ready()?;
         // decode
-        let (parts, body) = request.into_parts();
-        let writes = ScimRequest::writes(parts.method.as_str());
+        let writes = ScimRequest::writes(request.method().as_str());
         if writes && client.config().read_only {
             return Err(Fault::Forbidden(String::from("This client may only read.")));
         }
-        let body = if writes { service::body(&parts, body, &self.limits, &self.clock).await? } else { Bytes::new() };
-        let if_match = parts.headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
-        let parts = Parts { method: parts.method.as_str(), segments, query: parts.uri.query(), body: &body, if_match };
+        let body = if writes {
+            let deadline = self.clock.now().plus(self.limits.request_timeout);
+            service::body(&mut request, self.limits.body, deadline, &self.clock).await?
+        } else {
+            Bytes::new()
+        };
+        let parts = Parts {
+            method: request.method().as_str(),
+            segments,
+            query: request.uri().query(),
+            body: &body,
+            if_match: request.headers().get(IF_MATCH).and_then(|value| value.to_str().ok()),
+        };
         let scim = ScimRequest::decode(parts, &self.limits)?;
         // settle and reply
         let reply = match scim {
@@ -143,12 +170,12 @@ impl Gateway {
                 let members = if without_members { Members::Without } else { Members::All };
                 let found = read::by_id(&engine.store.view()?, &self.base, kind, &id, members)?;
                 line.id.clone_from(&found.id);
-                Reply::json(200, found.body).etag(found.etag)
+                Reply { etag: Some(found.etag), ..Reply::json(200, found.body) }
             }
             ScimRequest::List { kind, query } => Reply::json(200, read::list(&engine.store.view()?, &self.base, kind, &query)?),
             ScimRequest::Write(write) => self.write(&engine, client.clone(), request_id, write, line).await?,
         };
-        Ok(reply.content_type(&client.config().response_type))
+        Ok(Reply { kind: client.config().response_type.clone(), ..reply })
     }
 
     async fn write(&self, engine: &Arc<Engine>, client: Client, request_id: &str, write: Write, line: &mut Line) -> Result<Reply, Fault> {
@@ -169,24 +196,20 @@ impl Gateway {
             })
         };
         let settled = task.await.map_err(|ended| Fault::Internal(format!("the write's task ended early: {ended}")))?;
-        if let Err(Fault::Storage(why)) = &settled {
-            tracing::error!(error = why.as_str(), "a commit failed: its outcome is unknown");
-            self.phase.send_replace(Phase::Broken);
-        }
         let settled = settled?;
         line.operation = Some(settled.operation);
         line.application.clone_from(&settled.application);
         if deleting {
-            return Ok(Reply::empty(204));
+            return Ok(Reply::json(204, Vec::new()));
         }
         let members = if patching { Members::UpTo(read::MEMBERS_IN_WRITE_REPLY) } else { Members::All };
         let found = read::by_handle(&engine.store.view()?, &self.base, kind, settled.handle, members)?;
         line.id.clone_from(&found.id);
         if quiet_patch {
-            return Ok(Reply::empty(204).etag(found.etag));
+            return Ok(Reply { etag: Some(found.etag), ..Reply::json(204, Vec::new()) });
         }
-        let reply = Reply::json(if creating { 201 } else { 200 }, found.body).etag(found.etag);
-        Ok(if creating { reply.location(found.location) } else { reply })
+        let location = creating.then_some(found.location);
+        Ok(Reply { etag: Some(found.etag), location, ..Reply::json(if creating { 201 } else { 200 }, found.body) })
     }
 
     fn ready(&self) -> Result<Arc<Engine>, Fault> {
@@ -215,10 +238,16 @@ impl Drop for UnderWay {
     }
 }
 
+/// What a log may say of a path: the endpoint, never an id that somebody made up.
+fn endpoint(path: &str) -> &'static str {
+    match path.strip_prefix("/scim/v2/").map(|rest| rest.split('/').next().unwrap_or_default()) {
+        Some(first) if first.eq_ignore_ascii_case("users") => "Users",
+        Some(first) if first.eq_ignore_ascii_case("groups") => "Groups",
+        _ => "other",
+    }
+}
+
 /// 64 random bits: enough to find a line in a log.
 fn request_id() -> String {
     format!("{:016x}", getrandom::u64().unwrap_or_default())
 }
-
-/// How long a drain waits for what was begun.
-pub const DRAIN: Duration = Duration::from_secs(25);

@@ -26,8 +26,11 @@ use crate::provision::exchange::{Exchange, Outcome, Step};
 use crate::provision::plan::{self, Decision};
 use crate::scim::Handle;
 use crate::store::{Key, Store};
-use crate::upstream::{Gate, Turn, Upstream};
+use crate::provision::pace::Heard;
+use crate::upstream::client::Upstream;
+use crate::upstream::gate::{Gate, Turn};
 
+pub(crate) use draft::absent;
 pub use write::{Asked, Settled};
 
 /// How often a write whose claims keep growing starts over before it gives way.
@@ -105,7 +108,7 @@ impl Engine {
                 }
                 Step::Call(call) => call,
             };
-            let permit = match application.gate.pass(call.class, deadline, turn).await {
+            let permit = match application.gate.pass(call.class, turn, deadline).await {
                 Ok(permit) => permit,
                 Err(closed) => {
                     let wait = closed.until.since(self.clock.now()).as_secs();
@@ -113,7 +116,7 @@ impl Engine {
                 }
             };
             let (answer, ms) = application.upstream.call(&call, deadline).await;
-            application.gate.heard(&answer, permit);
+            permit.heard(&Heard::of(&answer));
             let status = match &answer {
                 Answer::Reply { status, .. } => Some(*status),
                 Answer::NotSent(_) | Answer::Lost(_) => None,

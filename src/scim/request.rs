@@ -99,7 +99,7 @@ impl ScimRequest {
     /// Whether it changes anything: known before the body is read.
     #[must_use]
     pub fn writes(method: &str) -> bool {
-        !matches!(method, "GET" | "HEAD")
+        method != "GET"
     }
 
     /// Decodes.
@@ -114,11 +114,11 @@ impl ScimRequest {
         };
         let write = |verb| Ok(Self::Write(Write { kind, verb, if_match: parts.if_match.map(str::to_owned) }));
         match (parts.method, id) {
-            ("GET" | "HEAD", Some(id)) => {
+            ("GET", Some(id)) => {
                 let query = Query::read(parts.query, limits)?;
                 Ok(Self::Read { kind, id, without_members: query.without_members })
             }
-            ("GET" | "HEAD", None) => {
+            ("GET", None) => {
                 let query = Query::read(parts.query, limits)?;
                 let query = ListQuery {
                     filter: query.filter,

@@ -19,7 +19,7 @@ use crate::scim::change::Birth;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Id, Kind, Resource};
 use crate::store::{Budget, ChangeSet, CommitError, Intent, Mark, MarkEdit, Put};
-use crate::upstream::Turn;
+use crate::upstream::gate::Turn;
 
 /// A client's write: who asks for what.
 pub struct Asked<'a> {
@@ -62,7 +62,7 @@ impl Engine {
         let begun = self.clock.now();
         let patience = begun.plus(self.patience());
         let birth = match asked.write.verb {
-            Verb::Create(_) => Some(self.birth(asked.write.kind, begun)?),
+            Verb::Create(_) => Some(self.birth(begun)?),
             _ => None,
         };
         let mut wanted = BTreeSet::new();
@@ -83,8 +83,9 @@ impl Engine {
         Err(Fault::Unavailable { retry_after: 1, detail: String::from("Too many writes are after the same resources; try again.") })
     }
 
-    fn birth(&self, kind: Kind, now: Timestamp) -> Result<Birth, Fault> {
-        let (handle, id) = self.store.mint(kind, now)?;
+    fn birth(&self, now: Timestamp) -> Result<Birth, Fault> {
+        let random = getrandom::u64().map_err(|why| Fault::Internal(format!("no random numbers: {why}")))?;
+        let (handle, id) = self.store.mint(now, random);
         Ok(Birth { handle, id })
     }
 
@@ -178,7 +179,7 @@ impl Engine {
         let mut weighed = self.unsent(prepared, now);
         weighed[at] = presumed(&application, &decision, now);
         let if_unknown = self.change_set(asked, prepared, weighed, marks, None);
-        match self.store.intend(Intent { if_unknown, budget }).await {
+        match self.store.intend(Intent { if_unknown, checks: Vec::new(), budget }).await {
             Ok(intent) => {
                 prepared.decisions[at] = decision.clone();
                 Ok(Some(Inline { at, decision, intent, intended: now }))
@@ -346,7 +347,7 @@ impl Engine {
                 count(&mut counted);
             }
             let if_unknown = self.delivery(&resource, &mark, application, presumed(application, &counted, now), None);
-            match self.store.intend(Intent { if_unknown, budget }).await {
+            match self.store.intend(Intent { if_unknown, checks: Vec::new(), budget }).await {
                 Ok(intent) => {
                     decision = counted;
                     settles = Some(intent);
@@ -495,7 +496,7 @@ fn away(application: &Application, retry_after: u64) -> Fault {
 fn lost(error: CommitError) -> Fault {
     match error {
         CommitError::Full => Fault::Unavailable { retry_after: 1, detail: String::from("The gateway is busy; try again.") },
-        CommitError::Conflict(what) => Fault::Unavailable { retry_after: 1, detail: format!("Another write got there first ({what}); try again.") },
+        CommitError::Conflict(what) => Fault::Unavailable { retry_after: 1, detail: format!("Another write got there first ({what:?}); try again.") },
         CommitError::Held => Fault::Internal(String::from("a commit was held")),
         CommitError::Failed(why) => Fault::Storage(why),
     }

@@ -1,0 +1,130 @@
+//! The admin API: health for everybody on the admin address, reports for the command line on the Unix socket. It decides
+//! nothing; the file's mode (0600) is what guards the socket.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::error::Fault;
+use crate::gateway::{Gateway, Phase};
+use crate::journal::report::Query;
+use crate::server::service;
+
+const JSON: &str = "application/json";
+
+/// Binds the socket for its owner alone, over a stale one that nobody answers on.
+///
+/// # Errors
+/// The folder is not there, or another gateway answers on it.
+pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another usher answers there"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers administrators and monitors.
+pub struct Console {
+    gateway: Arc<Gateway>,
+    clock: Clock,
+}
+
+impl Console {
+    /// A console for a gateway.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
+        Self { gateway, clock }
+    }
+
+    /// What anybody on the admin address may ask: /healthz (the process lives) and /readyz (it answers requests).
+    #[must_use]
+    pub fn public(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let phase = *self.gateway.phase.borrow();
+        let reply = match (request.method().as_str(), request.uri().path()) {
+            ("GET" | "HEAD", "/healthz") => (if phase == Phase::Broken { 503 } else { 200 }, json!({"status": "ok"})),
+            ("GET" | "HEAD", "/readyz") => match phase {
+                    Phase::Ready => (200, json!({"status": "ready"})),
+                    Phase::Opening(share) => (503, json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0})),
+                    Phase::Broken => (503, json!({"status": "broken", "detail": "a commit failed; the process is about to restart"})),
+                    Phase::Draining => (503, json!({"status": "draining"})),
+            },
+            _ => return service::fault(&Fault::NotFound(String::from("There is /healthz and /readyz here.")), JSON, ""),
+        };
+        json(reply.0, reply.1.to_string().into_bytes())
+    }
+
+    /// Serves the command line on the Unix socket until `stop`.
+    pub async fn socket(self: Arc<Self>, listener: UnixListener, mut stop: watch::Receiver<bool>) {
+        let mut connections = JoinSet::new();
+        while !*stop.borrow() {
+            let accepted = tokio::select! {
+                _ = stop.changed() => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                // Out of descriptors: taking a breath beats spinning.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            };
+            let console = Arc::clone(&self);
+            connections.spawn(async move {
+                let answer = service_fn(|request| {
+                    let console = Arc::clone(&console);
+                    async move { Ok::<_, std::convert::Infallible>(console.private(&request).await) }
+                });
+                let mut http = hyper::server::conn::http1::Builder::new();
+                http.timer(TokioTimer::new());
+                let served = http.serve_connection(TokioIo::new(stream), answer).await;
+                if let Err(why) = served {
+                    tracing::debug!(error = %why, "an admin connection ended early");
+                }
+            });
+        }
+    }
+
+    async fn private(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let reply = match (request.method().as_str(), request.uri().path()) {
+            ("GET", "/report") => self.report(request.uri().query().unwrap_or_default().to_owned()).await,
+            ("GET", "/healthz" | "/readyz") => return self.public(request),
+            _ => Err(Fault::NotFound(String::from("There is no such admin endpoint."))),
+        };
+        reply.map_or_else(|fault| service::fault(&fault, JSON, ""), |body| json(200, body))
+    }
+
+    async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {
+        let Some(engine) = self.gateway.engine().cloned() else {
+            return Err(Fault::Unavailable { retry_after: 5, detail: String::from("The gateway is starting: its data file is being checked.") });
+        };
+        let query = Query::from_url(&query, self.clock.now())?;
+        let rows = tokio::task::spawn_blocking(move || engine.store.view()?.journal(&query)).await;
+        let rows = rows.map_err(|died| Fault::Internal(died.to_string()))??;
+        let mut body = Vec::new();
+        for row in rows {
+            serde_json::to_writer(&mut body, &row).map_err(|why| Fault::Internal(why.to_string()))?;
+            body.push(b'\n');
+        }
+        Ok(body)
+    }
+}
+
+fn json(status: u16, body: Vec<u8>) -> Response<Full<Bytes>> {
+    service::reply(status, JSON, None, None, None, "", Bytes::from(body))
+}

@@ -1,0 +1,241 @@
+//! A whole gateway: listeners first, then the store, then the worker; and the way down again.
+//!
+//! `usher serve`, the demo and the tests stand the gateway up through this, so that there is one start and one drain.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::auth::Authority;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::console::{self, Console};
+use crate::gateway::{Gateway, Phase};
+use crate::server::accept::{self, DRAIN};
+use crate::settle::Engine;
+use crate::store::{self, OpenError, Store};
+use crate::worker;
+
+/// How long the start waits for another process to let go of the data file.
+const LOCK: Duration = Duration::from_secs(10);
+
+/// Requests that may wait for the writer; more are refused with 503 before anything is sent.
+const QUEUE: usize = 4_096;
+
+/// How often the marker beside the data file is renewed.
+const MARKER: Duration = Duration::from_secs(60);
+
+/// Why a gateway does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener cannot be had.
+    Listen(String),
+    /// The store does not open.
+    Store(OpenError),
+    /// The configuration cannot be used after all: an application's address or credentials.
+    Config(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen(why) | Self::Config(why) => f.write_str(why),
+            Self::Store(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A gateway that listens.
+pub struct Serving {
+    /// Where SCIM is served.
+    pub address: SocketAddr,
+    /// Where /healthz and /readyz are.
+    pub admin: SocketAddr,
+    /// The gateway itself.
+    pub gateway: Arc<Gateway>,
+    socket: PathBuf,
+    stop: watch::Sender<bool>,
+    drain: watch::Sender<bool>,
+    listeners: JoinSet<()>,
+    opening: tokio::task::JoinHandle<Result<JoinSet<()>, StartError>>,
+}
+
+/// How a drain went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Everything that was begun was finished in time.
+    pub whole: bool,
+}
+
+impl Serving {
+    /// Binds the listeners and begins to open the store. Requests are answered with 503 until it is open.
+    ///
+    /// # Errors
+    /// A listener cannot be had.
+    pub async fn start(config: Config, clock: Clock, accept_store: bool) -> Result<Self, StartError> {
+        let cannot = |what: &str, error: std::io::Error| StartError::Listen(format!("cannot listen on {what}: {error}"));
+        let listener = TcpListener::bind(config.server.listen).await.map_err(|error| cannot(&config.server.listen.to_string(), error))?;
+        let admin = TcpListener::bind(config.admin.listen).await.map_err(|error| cannot(&config.admin.listen.to_string(), error))?;
+        let unix = console::bind(&config.admin.socket).map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
+        let address = listener.local_addr().map_err(|error| cannot("the SCIM address", error))?;
+        let admin_address = admin.local_addr().map_err(|error| cannot("the admin address", error))?;
+
+        let base = config.server.base_url.clone().unwrap_or_else(|| format!("http://{address}/scim/v2"));
+        let gateway = Arc::new(Gateway::new(Authority::new(&config.clients), config.limits.clone(), base, clock.clone()));
+        let (stop, drain) = (watch::Sender::new(false), watch::Sender::new(false));
+        let listeners = Self::listen(&config, &gateway, &clock, listener, admin, unix, &stop);
+        let socket = config.admin.socket.clone();
+        let opening = tokio::spawn(open(config, clock, Arc::clone(&gateway), accept_store, drain.subscribe()));
+        Ok(Self { address, admin: admin_address, gateway, socket, stop, drain, listeners, opening })
+    }
+
+    fn listen(
+        config: &Config,
+        gateway: &Arc<Gateway>,
+        clock: &Clock,
+        listener: TcpListener,
+        admin: TcpListener,
+        unix: UnixListener,
+        stop: &watch::Sender<bool>,
+    ) -> JoinSet<()> {
+        let mut listeners = JoinSet::new();
+        let scim = Arc::clone(gateway);
+        let serve = move |request, _peer| Arc::clone(&scim).serve(request);
+        spawn(&mut listeners, listener, serve, config, clock, stop);
+        let console = Arc::new(Console::new(Arc::clone(gateway), clock.clone()));
+        let health = Arc::clone(&console);
+        let serve = move |request, _peer| {
+            let health = Arc::clone(&health);
+            async move { health.public(&request) }
+        };
+        spawn(&mut listeners, admin, serve, config, clock, stop);
+        listeners.spawn(console.socket(unix, stop.subscribe()));
+        listeners
+    }
+
+    /// Waits until requests are answered.
+    ///
+    /// # Errors
+    /// The store does not open, or an application cannot be used.
+    pub async fn ready(&mut self) -> Result<(), StartError> {
+        let mut phase = self.gateway.phase.subscribe();
+        tokio::select! {
+            // The sender lives in the gateway.
+            _ = phase.wait_for(|phase| *phase == Phase::Ready) => Ok(()),
+            ended = &mut self.opening => {
+                let loops = ended.map_err(|died| StartError::Config(format!("the start died: {died}")))??;
+                self.opening = tokio::spawn(async { Ok(loops) });
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until a commit has failed: the process must end, and the next start settles what is unknown.
+    pub async fn broken(&self) {
+        let mut phase = self.gateway.phase.subscribe();
+        let _gone = phase.wait_for(|phase| *phase == Phase::Broken).await;
+    }
+
+    /// Stops taking requests, finishes what was begun, and closes the store. At most [`DRAIN`].
+    pub async fn drain(mut self) -> Drained {
+        self.gateway.phase.send_replace(Phase::Draining);
+        self.stop.send_replace(true);
+        self.drain.send_replace(true);
+        let finish = async {
+            while self.listeners.join_next().await.is_some() {}
+            self.gateway.quiet().await;
+            if let Ok(Ok(mut loops)) = (&mut self.opening).await {
+                while loops.join_next().await.is_some() {}
+            }
+        };
+        // The machine's time on purpose: a drain is a promise to systemd, whatever clock a test shows the gateway.
+        let whole = tokio::time::timeout(DRAIN, finish).await.is_ok();
+        if let Some(engine) = self.gateway.engine() {
+            let store = engine.store.clone();
+            let closed = tokio::task::spawn_blocking(move || store.close()).await;
+            if let Ok(Err(why)) = closed {
+                tracing::error!(error = %why, "the store did not close cleanly; nothing acknowledged is lost");
+            }
+        }
+        // Best effort: the next start replaces a socket that nobody answers on.
+        let _gone = std::fs::remove_file(&self.socket);
+        Drained { whole }
+    }
+}
+
+fn spawn<S, F>(listeners: &mut JoinSet<()>, listener: TcpListener, service: S, config: &Config, clock: &Clock, stop: &watch::Sender<bool>)
+where
+    S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let (limits, clock, stop) = (config.limits.clone(), clock.clone(), stop.subscribe());
+    listeners.spawn(async move {
+        let drained = accept::run(listener, service, &limits, &clock, stop).await;
+        if drained.cut > 0 {
+            tracing::warn!(connections = drained.cut, "connections were cut with a request under way");
+        }
+    });
+}
+
+async fn open(config: Config, clock: Clock, gateway: Arc<Gateway>, accept_store: bool, drain: watch::Receiver<bool>) -> Result<JoinSet<()>, StartError> {
+    let options = store::Options {
+        path: config.store.path.clone(),
+        cache_bytes: config.store.cache,
+        wait_for_lock: LOCK,
+        queue: QUEUE,
+        accept: accept_store,
+        now: clock.now(),
+    };
+    let progress = gateway.phase.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        Store::open(&options, |share| {
+            progress.send_replace(Phase::Opening(share));
+        })
+    });
+    let opened = opened.await.map_err(|died| StartError::Config(format!("opening the store died: {died}")))?;
+    let store = opened.map_err(StartError::Store)?;
+    let generation = store.configure(&config.fingerprint).await.map_err(|why| StartError::Config(why.to_string()))?;
+    let engine = Arc::new(Engine::new(store, &config, generation, clock.clone()).map_err(StartError::Config)?);
+    if engine.store.rolled_forward() > 0 {
+        tracing::warn!(intents = engine.store.rolled_forward(), "writes that a crash interrupted were rolled forward; their accounts are read back first");
+    }
+    gateway.open(Arc::clone(&engine));
+    let mut loops = worker::start(&engine, &drain);
+    loops.spawn(watch_store(engine, gateway, clock, drain));
+    Ok(loops)
+}
+
+/// Renews the marker, and turns readiness red when the store broke.
+async fn watch_store(engine: Arc<Engine>, gateway: Arc<Gateway>, clock: Clock, mut drain: watch::Receiver<bool>) {
+    let mut broken = engine.store.broken();
+    while !*drain.borrow() {
+        tokio::select! {
+            _ = drain.changed() => return,
+            changed = broken.changed() => {
+                if changed.is_err() { return; }
+                if let Some(why) = broken.borrow().as_deref() {
+                    tracing::error!(error = why, "a commit failed and its outcome is unknown");
+                    gateway.phase.send_replace(Phase::Broken);
+                }
+            }
+            () = clock.sleep(MARKER) => {
+                let store = engine.store.clone();
+                let renewed = tokio::task::spawn_blocking(move || store.renew_marker()).await;
+                if let Ok(Err(why)) = renewed {
+                    tracing::error!(error = %why, "the marker beside the data file could not be renewed");
+                }
+            }
+        }
+    }
+}
