@@ -239,3 +239,6 @@ impl AsyncWrite for Cuttable {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

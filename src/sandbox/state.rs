@@ -162,7 +162,6 @@ impl State {
     }
 
     /// A pending user accepts the invitation. False: nobody of that name is pending.
-    #[must_use]
     pub fn accept(&self, user_name: &str) -> bool {
         self.lock().zoom.accept(user_name)
     }
