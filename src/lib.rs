@@ -7,5 +7,6 @@ pub mod error;
 pub mod journal;
 pub mod mapping;
 pub mod provision;
+pub mod sandbox;
 pub mod scim;
 pub mod store;

@@ -1,0 +1,191 @@
+//! The sandbox: a stand-in for Zoom's SCIM API on a local port, quirks included, so that a gateway can be tried, tested
+//! and benched without a Zoom account.
+//!
+//! It answers the eleven operations that Zoom has and 404 to everything else. What it imitates: PUT merges and silently
+//! drops `userName` and `loginType`, PATCH of a user knows only `active`, deactivating takes licences away, replies
+//! about groups never hold `members`, ids can hold `&`, errors carry a numeric `status`, and a user of a foreign domain
+//! is created, gets an id, and then is denied (pending). Everything is in memory and ends with the process.
+//! It never speaks TLS, never limits a rate unless told to fail, and never calls anybody.
+//!
+//! ```text
+//! usher sandbox --listen 127.0.0.1:9900 --token sandbox-token
+//! curl -H 'Authorization: Bearer sandbox-token' http://127.0.0.1:9900/scim2/Users
+//! ```
+//!
+//! # Control
+//!
+//! The same listener answers under `/control`, without a token and to loopback addresses only. JSON in, JSON out.
+//!
+//! The next calls fail. `matching` (method and the start of the path below `/scim2`) and `calls` (1) may be left out;
+//! `what` is one of `{"status":{"status":429,"retry_after":"2","body":"..."}}` (the last two may be left out),
+//! `{"delay":500}` (milliseconds, after the effect), `{"cut_after":40}` (bytes of the answer, head included), `"lose_before"`,
+//! `"lose_after"`, `"hold"`, `"garbage"`. Faults are used up in order.
+//!
+//! ```text
+//! curl -d '{"calls":2,"matching":["POST","/Users"],"what":"lose_after"}' http://127.0.0.1:9900/control/fail
+//! ```
+//!
+//! Writes fail at random, by percent, the same way for the same seed; `null` ends it.
+//!
+//! ```text
+//! curl -d '{"seed":7,"lose_before_percent":5,"lose_after_percent":5,"error_percent":10}' http://127.0.0.1:9900/control/chaos
+//! ```
+//!
+//! Calls that are held go on.
+//!
+//! ```text
+//! curl -d '' http://127.0.0.1:9900/control/release
+//! ```
+//!
+//! The calls that came (the last 100,000), how many of each method ended how, and what there is now: accounts (also
+//! the pending and inactive ones) and groups with their members.
+//!
+//! ```text
+//! curl http://127.0.0.1:9900/control/calls
+//! curl http://127.0.0.1:9900/control/counts
+//! curl http://127.0.0.1:9900/control/state
+//! ```
+//!
+//! Forget everything: accounts, groups, faults, calls, counts. Held calls go on.
+//!
+//! ```text
+//! curl -d '' http://127.0.0.1:9900/control/reset
+//! ```
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+
+mod account;
+mod control;
+mod faults;
+mod groups;
+mod query;
+mod seen;
+mod service;
+mod state;
+mod users;
+mod zoom;
+
+pub use faults::{Chaos, Fault, What};
+pub use seen::{Counts, Seen};
+pub use state::State;
+pub use zoom::{AccountView, GroupView};
+
+/// What kind of Zoom account is imitated. Set what matters and take the rest from [`Options::default`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one. Default: 127.0.0.1:0.
+    pub listen: SocketAddr,
+    /// The bearer token. Default: `sandbox-token`.
+    pub token: String,
+    /// The Associated Domains. A user of another domain becomes pending. `None`, the default: every domain is one.
+    pub associated_domains: Option<Vec<String>>,
+    /// E-mail addresses that have a personal Zoom account already: their users become pending.
+    pub preexisting: Vec<String>,
+    /// The name of a group that is there from the start and cannot be deleted. Default: none.
+    pub default_group: Option<String>,
+    /// How long a new account stays out of lists and filters, though not of GET by id. Default: zero.
+    pub lookup_lag: Duration,
+    /// Where the sequence of ids starts. Default: 0.
+    pub seed: u64,
+    /// Gives `created` and `lastModified` and times the delays. Default: the machine's.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            token: String::from("sandbox-token"),
+            associated_domains: None,
+            preexisting: Vec::new(),
+            default_group: None,
+            lookup_lag: Duration::ZERO,
+            seed: 0,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// A running sandbox. Dropping it closes its listener and its connections; [`Sandbox::stop`] also waits for that.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    state: State,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Binds and serves on the current tokio runtime, with nothing in it yet.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or there is no tokio runtime here.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let listen = options.listen;
+        Self::resume(listen, State::new(options))
+    }
+
+    /// Binds and serves what another sandbox left behind: Zoom was away and is back.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or there is no tokio runtime here.
+    pub fn resume(listen: SocketAddr, state: State) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let listener = std::net::TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        state.serve_at(&base_url(address));
+        let (stop, stopped) = oneshot::channel();
+        let task = runtime.spawn(service::serve(listener, state.clone(), stopped));
+        Ok(Self {
+            address,
+            state,
+            stop,
+            task,
+        })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a gateway's `base_url` has to be: `http://127.0.0.1:PORT/scim2`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        base_url(self.address)
+    }
+
+    /// The bearer token that it wants.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        self.state.token()
+    }
+
+    /// What is in it, what it was asked, and what goes wrong next.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Closes the listener and every connection, also those with a call under way, and waits until they are closed.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // It ends by itself; a panic in it was printed already.
+        let _ended = self.task.await;
+    }
+}
+
+fn base_url(address: SocketAddr) -> String {
+    format!("http://{address}{}", service::BASE_PATH)
+}

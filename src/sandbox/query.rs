@@ -1,0 +1,169 @@
+//! The query of a list: `startIndex`, `count` and `filter` as Zoom reads them. Pure.
+
+use percent_encoding::percent_decode_str;
+
+use super::zoom::Reply;
+
+/// Without `count`. The documented sample shows pages of 10.
+const COUNT: usize = 10;
+
+/// At most. Clients of Zoom's page by 100.
+const MOST: usize = 100;
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Page {
+    /// The first, counted from 1.
+    pub(super) start: usize,
+    /// How many at most.
+    pub(super) count: usize,
+}
+
+impl Page {
+    /// Reads `startIndex` and `count`; what is no number counts as left out (RFC 7644 3.4.2.4 for the rest).
+    pub(super) fn of(query: Option<&str>) -> Self {
+        let number = |name| parameter(query, name)?.trim().parse::<i64>().ok();
+        let positive = |number: i64| usize::try_from(number).unwrap_or(0);
+        Self {
+            start: number("startIndex").map_or(1, positive).max(1),
+            count: number("count").map_or(COUNT, positive).min(MOST),
+        }
+    }
+
+    /// This page of `all`.
+    pub(super) fn cut<T>(self, all: &[T]) -> &[T] {
+        let rest = all.get(self.start - 1..).unwrap_or(&[]);
+        &rest[..rest.len().min(self.count)]
+    }
+}
+
+/// The value of `ATTRIBUTE eq VALUE`, quoted or not, for one of the attributes that the list can be filtered by.
+/// `Ok(None)`: no filter.
+///
+/// # Errors
+/// Zoom's answer to every other filter.
+pub(super) fn filter(
+    query: Option<&str>,
+    attributes: &[&'static str],
+) -> Result<Option<(&'static str, String)>, Reply> {
+    let Some(text) = parameter(query, "filter").filter(|text| !text.trim().is_empty()) else {
+        return Ok(None);
+    };
+    equals(text.trim(), attributes).map(Some).ok_or_else(|| {
+        let detail = format!("The current filter does not support the filter name: {text}");
+        Reply::error(400, &detail)
+    })
+}
+
+fn equals(text: &str, attributes: &[&'static str]) -> Option<(&'static str, String)> {
+    let (name, rest) = text.split_once(char::is_whitespace)?;
+    let (operator, value) = rest.trim_start().split_once(char::is_whitespace)?;
+    if !operator.eq_ignore_ascii_case("eq") {
+        return None;
+    }
+    let value = value.trim();
+    let value = if value.starts_with('"') {
+        serde_json::from_str(value).ok()?
+    } else if value.contains(char::is_whitespace) && !attributes.contains(&"displayName") {
+        // `userName eq a@b.c and active eq true`; a group's name may hold blanks even without quotes.
+        return None;
+    } else {
+        value.to_owned()
+    };
+    let name = attributes.iter().find(|a| a.eq_ignore_ascii_case(name))?;
+    Some((name, value))
+}
+
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    query?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key == name).then(|| {
+            let value = value.replace('+', " ");
+            percent_decode_str(&value).decode_utf8_lossy().into_owned()
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages() {
+        let all: Vec<usize> = (1..=250).collect();
+        let check = |query: &str, first: Option<usize>, length: usize| {
+            let cut = Page::of(Some(query)).cut(&all);
+            assert_eq!(
+                (cut.first().copied(), cut.len()),
+                (first, length),
+                "{query}"
+            );
+        };
+        check("", Some(1), 10);
+        check("startIndex=0&count=3", Some(1), 3);
+        check("startIndex=-5", Some(1), 10);
+        check("startIndex=11", Some(11), 10);
+        check("count=100", Some(1), 100);
+        check("count=1000", Some(1), 100);
+        check("startIndex=201&count=100", Some(201), 50);
+        check("startIndex=251&count=100", None, 0);
+        check("startIndex=99999999999999999999&count=x", Some(1), 10);
+        check("count=0", None, 0);
+        check("count=-1", None, 0);
+    }
+
+    #[test]
+    fn filters() {
+        let users = ["userName", "externalId"];
+        let check = |query: &str, wanted: Result<Option<(&'static str, &str)>, ()>| {
+            let found = filter(Some(query), &users).map_err(|_| ());
+            let wanted = wanted.map(|found| found.map(|(name, value)| (name, value.to_owned())));
+            assert_eq!(found, wanted, "{query}");
+        };
+        check("count=1", Ok(None));
+        check("filter=", Ok(None));
+        check(
+            "filter=userName%20eq%20%22a@b.c%22",
+            Ok(Some(("userName", "a@b.c"))),
+        );
+        check(
+            "filter=userName+eq+a%2Bx%40b.c",
+            Ok(Some(("userName", "a+x@b.c"))),
+        );
+        check(
+            "filter=username%20EQ%20a@b.c",
+            Ok(Some(("userName", "a@b.c"))),
+        );
+        check(
+            "filter=externalId%20eq%20%22k%26K%22",
+            Ok(Some(("externalId", "k&K"))),
+        );
+        check(
+            "filter=userName%20eq%20%22a%5C%22b%22",
+            Ok(Some(("userName", "a\"b"))),
+        );
+        check("filter=active%20eq%20true", Err(()));
+        check("filter=userName%20sw%20a", Err(()));
+        check("filter=userName%20pr", Err(()));
+        check(
+            "filter=userName%20eq%20a%20and%20active%20eq%20true",
+            Err(()),
+        );
+        check(
+            "filter=userName%20eq%20%22a%22%20and%20active%20eq%20true",
+            Err(()),
+        );
+        check("filter=userName%20eq%20%22a", Err(()));
+    }
+
+    #[test]
+    fn a_refused_filter_is_named() {
+        let reply = filter(Some("filter=emails.value%20eq%20%22a%22"), &["userName"]);
+        let body = reply.expect_err("not supported").body.expect("a body");
+        let text = "The current filter does not support the filter name: emails.value eq \"a\"";
+        assert_eq!(
+            (&body["detail"], &body["status"]),
+            (&text.into(), &400.into())
+        );
+    }
+}
