@@ -1,0 +1,3 @@
+//! Why a user is in scope of an application, and how many people may lose their account at once. Pure.
+
+pub mod safety;
