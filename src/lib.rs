@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod journal;
 pub mod mapping;
+pub mod policy;
 pub mod provision;
 pub mod sandbox;
 pub mod scim;
