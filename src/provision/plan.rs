@@ -214,14 +214,13 @@ fn here(application: &Application, link: Option<Link>, mapped: mapping::Mapped, 
             (Act::Reactivate { account }, link)
         }
         (Some(link), Some(State::Active | State::Pending)) => {
-            if link.uncertain.is_none() && link.state == State::Active && link.sent.as_ref() == Some(&account) {
+            let sent = link.sent.as_ref().inspect(|sent| application.mapping.clear(sent, &mut account));
+            let same = sent.is_some_and(|sent| application.mapping.same(sent, &account));
+            if link.uncertain.is_none() && link.state == State::Active && same {
                 return nothing(operation, Some(link), None);
             }
             if !users.update {
                 return nothing(operation, Some(link), skipped("update_off", "updating accounts is switched off"));
-            }
-            if let Some(sent) = &link.sent {
-                mapping::clear(sent, &mut account);
             }
             (Act::Update { account }, Some(link))
         }
