@@ -3,7 +3,10 @@
 //! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 70 a failure of our own.
 
 pub mod check;
+pub mod demo;
 pub mod log;
+pub mod sandbox;
+pub mod serve;
 pub mod token;
 
 use std::ffi::OsString;
@@ -14,6 +17,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Wrong usage, or a configuration with mistakes (`EX_USAGE`).
 pub const USAGE: u8 = 64;
+/// Try again (`EX_TEMPFAIL`): the data file is in use, or a commit failed and its outcome is unknown.
+pub const TEMPORARY: u8 = 75;
 /// A failure of our own or of the system below us (`EX_SOFTWARE`).
 pub const FAILURE: u8 = 70;
 
@@ -33,6 +38,12 @@ struct Usher {
 /// What to do. A command is one line here and one in [`Command::run`].
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the gateway
+    Serve(serve::Args),
+    /// Shows a short day of an identity provider, sandbox and gateway in one process
+    Demo(demo::Args),
+    /// Runs the stand-in for Zoom's SCIM API
+    Sandbox(sandbox::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -42,6 +53,9 @@ enum Command {
 impl Command {
     fn run(self) -> ExitCode {
         match self {
+            Self::Serve(args) => serve::run(args),
+            Self::Demo(args) => demo::run(args),
+            Self::Sandbox(args) => sandbox::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }

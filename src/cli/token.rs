@@ -35,15 +35,26 @@ fn name(text: &str) -> Result<String, String> {
 /// Makes a token and prints it.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
-    let mut random = [0; 32];
-    if let Err(error) = getrandom::fill(&mut random) {
-        complain(&format!(
-            "usher: the system gave no random bytes: {error}\n"
-        ));
-        return ExitCode::from(FAILURE);
+    match fresh() {
+        Ok(token) => {
+            say(&shown(&args.name, &token, args.format));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&format!("usher: the system gave no random bytes: {error}\n"));
+            ExitCode::from(FAILURE)
+        }
     }
-    say(&shown(&args.name, &token(random), args.format));
-    ExitCode::SUCCESS
+}
+
+/// A new token.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn fresh() -> Result<String, getrandom::Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    Ok(token(random))
 }
 
 /// 256 bits in 43 letters and digits: 62^43 is just above 2^256.

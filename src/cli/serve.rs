@@ -1,0 +1,93 @@
+//! `usher serve`: the gateway as a service.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{FAILURE, TEMPORARY, USAGE, complain, log};
+use crate::clock::Clock;
+use crate::config;
+use crate::serve::{Serving, StartError};
+use crate::store::OpenError;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  usher serve --config /etc/usher/usher.toml\n\nExit codes: 0 drained, 64 mistakes in the configuration, 65 the data file is not the one expected,\n70 a failure of our own, 75 try again (the data file is in use, or a commit failed).")]
+pub struct Args {
+    /// The configuration.
+    #[arg(long, default_value = "usher.toml")]
+    config: PathBuf,
+    /// Take the data file as it is although the marker beside it says that it is another or an older one.
+    #[arg(long)]
+    accept_store: bool,
+}
+
+/// The data file is not the one expected (`EX_DATAERR`).
+const DATA: u8 = 65;
+
+/// Runs until SIGTERM or SIGINT.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    let config = match config::load(&args.config, &|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.iter().for_each(|problem| complain(&format!("{problem}\n")));
+            return ExitCode::from(USAGE);
+        }
+    };
+    log::start(&config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            complain(&format!("usher: no runtime: {why}\n"));
+            return ExitCode::from(FAILURE);
+        }
+    };
+    runtime.block_on(serve(config, args.accept_store))
+}
+
+async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        complain("usher: signals cannot be had\n");
+        return ExitCode::from(FAILURE);
+    };
+    let mut serving = match Serving::start(config, Clock::system(), accept_store).await {
+        Ok(serving) => serving,
+        Err(why) => return failed(&why),
+    };
+    tracing::info!(scim = %format!("http://{}/scim/v2", serving.address), admin = %format!("http://{}", serving.admin), "listening");
+    let started = tokio::select! {
+        started = serving.ready() => started,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    if let Err(why) = started {
+        let code = failed(&why);
+        serving.drain().await;
+        return code;
+    }
+    tracing::info!("ready");
+    let broken = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = serving.broken() => true,
+    };
+    tracing::info!("draining");
+    let drained = serving.drain().await;
+    tracing::info!(whole = drained.whole, "stopped");
+    if broken { ExitCode::from(TEMPORARY) } else { ExitCode::SUCCESS }
+}
+
+fn failed(why: &StartError) -> ExitCode {
+    complain(&format!("usher: {why}\n"));
+    ExitCode::from(match why {
+        StartError::Config(_) => USAGE,
+        StartError::Listen(_) => FAILURE,
+        StartError::Store(OpenError::Locked(_)) => TEMPORARY,
+        StartError::Store(
+            OpenError::Refused(_) | OpenError::Missing(_) | OpenError::Newer { .. } | OpenError::NeedsRepair(_) | OpenError::Failed(_),
+        ) => DATA,
+    })
+}
