@@ -1,0 +1,236 @@
+//! A gateway and a sandbox to knock at.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Method, Request};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tempfile::TempDir;
+use usher::clock::{Clock, Timestamp};
+use usher::journal::report::{Query, Row};
+use usher::sandbox::{Options, Sandbox};
+use usher::serve::Serving;
+
+/// The token that the tests' client bears.
+pub const TOKEN: &str = "ush_a-token-for-tests-and-for-nothing-else-0001";
+
+/// A test that waits this long for something that should have happened has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a test changes of the configuration: lines for the application's table and the tables below it.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Lines inside `[[application]]`.
+    pub application: String,
+    /// Whole tables after it: `[application.users]`, `[[application.map.user]]`, ...
+    pub tables: String,
+    /// Lines inside `[[client]]`.
+    pub client: String,
+    /// The sandbox's options; its clock is the house's.
+    pub sandbox: Options,
+    /// The machine's clock instead of one that stands still.
+    pub real_time: bool,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The head.
+    pub headers: HeaderMap,
+    /// The body; null where there is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The `id` of the resource in the body.
+    pub fn id(&self) -> String {
+        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {:?}", self)).to_owned()
+    }
+
+    /// Checks the status.
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{:?}", self.body);
+        self
+    }
+}
+
+/// A gateway, its sandbox, and a client.
+pub struct House {
+    /// Zoom's stand-in.
+    pub sandbox: Sandbox,
+    /// The gateway.
+    pub serving: Serving,
+    /// Time for both.
+    pub clock: Clock,
+    /// Where SCIM is.
+    pub base: String,
+    /// A knocker.
+    pub knock: Knock,
+    plan: Plan,
+    folder: TempDir,
+}
+
+/// Sends requests as an IdP would. Cheap to clone.
+#[derive(Clone)]
+pub struct Knock {
+    http: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+impl Knock {
+    /// Sends to a gateway at `base`.
+    pub fn at(base: String) -> Self {
+        Self { http: Client::builder(TokioExecutor::new()).build_http(), base }
+    }
+
+    /// Asks, as the tests' client.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.try_ask(method, path, body).await.unwrap_or_else(|why| panic!("{method} {path}: {why}"))
+    }
+
+    /// Asks; an error is a connection that broke.
+    pub async fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+        let headers = [("authorization", format!("Bearer {TOKEN}")), ("content-type", String::from("application/scim+json"))];
+        self.send(method, path, &headers, body.map(Value::to_string)).await
+    }
+
+    /// Sends just this.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, String)], body: Option<String>) -> Result<Answer, String> {
+        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).map_err(|why| why.to_string())?).uri(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|why| why.to_string())?;
+        let answer = self.http.request(request).await.map_err(|why| format!("{why:?}"))?;
+        let (head, body) = answer.into_parts();
+        let bytes = body.collect().await.map_err(|why| why.to_string())?.to_bytes();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(|why| format!("{why}: {bytes:?}"))? };
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+}
+
+/// The configuration of a house.
+pub fn text(plan: &Plan, base_url: &str, listen: &str) -> String {
+    let hash: String = usher::auth::hash(TOKEN.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        r#"
+[server]
+listen = "{listen}"
+[admin]
+listen = "127.0.0.1:0"
+[[client]]
+name = "okta"
+token_sha256 = ["{hash}"]
+rate = {{ per_second = 100000, burst = 100000 }}
+{client}
+[[application]]
+name = "zoom"
+profile = "zoom"
+base_url = "{base_url}"
+credentials = {{ kind = "bearer", token = {{ env = "SANDBOX_TOKEN" }} }}
+{application}
+[application.pace]
+light = {{ per_second = 100000 }}
+medium = {{ per_second = 100000 }}
+concurrency = 64
+{tables}
+"#,
+        client = plan.client,
+        application = plan.application,
+        tables = plan.tables
+    )
+}
+
+impl House {
+    /// A house with everything at its default.
+    pub async fn new() -> Self {
+        Self::with(Plan::default()).await
+    }
+
+    /// A house to a plan.
+    pub async fn with(plan: Plan) -> Self {
+        let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp(1_795_465_845_000)) };
+        let sandbox = Sandbox::start(Options { clock: clock.clone(), ..plan.sandbox.clone() }).expect("a sandbox");
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::stand(plan, clock, sandbox, folder).await
+    }
+
+    async fn stand(plan: Plan, clock: Clock, sandbox: Sandbox, folder: TempDir) -> Self {
+        let text = text(&plan, &sandbox.base_url(), "127.0.0.1:0");
+        let secret = sandbox.token().to_owned();
+        let origin = folder.path().join("usher.toml");
+        let config = usher::config::parse(&text, &origin, &|_| Some(secret.clone()))
+            .unwrap_or_else(|problems| panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+        let mut serving = Serving::start(config, clock.clone(), false).await.expect("it listens");
+        serving.ready().await.expect("it opens");
+        let base = format!("http://{}/scim/v2", serving.address);
+        Self { sandbox, serving, clock, knock: Knock::at(base.clone()), base, plan, folder }
+    }
+
+    /// Drains the gateway and starts it again on the same file.
+    pub async fn restart(self) -> Self {
+        assert!(self.serving.drain().await.whole, "a drain is whole");
+        Self::stand(self.plan, self.clock, self.sandbox, self.folder).await
+    }
+
+    /// The same, with another configuration.
+    pub async fn restart_with(self, plan: Plan) -> Self {
+        assert!(self.serving.drain().await.whole, "a drain is whole");
+        Self::stand(plan, self.clock, self.sandbox, self.folder).await
+    }
+
+    /// Where the data file is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Asks as the tests' client.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.knock.ask(method, path, body).await
+    }
+
+    /// Waits until the worker has nothing to do that is due.
+    pub async fn settled(&self) {
+        let engine = self.serving.gateway.engine().expect("it is open");
+        let mut committed = engine.store.committed();
+        let wait = async {
+            loop {
+                committed.mark_unchanged();
+                let view = engine.store.view().expect("a view");
+                if view.due("zoom", self.clock.now(), 1).expect("marks").is_empty() && engine.claims.is_empty() {
+                    return;
+                }
+                drop(view);
+                committed.changed().await.expect("the store lives");
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the worker settles what is due");
+    }
+
+    /// Moves the clock, and waits until what became due is settled.
+    pub async fn later(&self, span: Duration) {
+        self.clock.advance(span);
+        self.settled().await;
+    }
+
+    /// The report, newest first.
+    pub fn report(&self, query: Query) -> Vec<Row> {
+        let engine = self.serving.gateway.engine().expect("it is open");
+        let query = Query { limit: query.limit.max(10_000), ..query };
+        engine.store.view().and_then(|view| view.journal(&query)).expect("a report")
+    }
+
+    /// The newest row about an application: operation, status and code as text.
+    pub fn last(&self) -> (String, String, String) {
+        let row = self.report(Query::default()).into_iter().next().expect("a row");
+        let code = row.code.unwrap_or_default();
+        (format!("{:?}", row.operation).to_lowercase(), format!("{:?}", row.status).to_lowercase(), code)
+    }
+}
