@@ -1,5 +1,6 @@
 //! usher: an embedded SCIM 2.0 gateway.
 
+pub mod auth;
 pub mod bucket;
 pub mod clock;
 pub mod config;
