@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod bucket;
+pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod error;
