@@ -10,4 +10,5 @@ pub mod journal;
 pub mod mapping;
 pub mod provision;
 pub mod scim;
+pub mod server;
 pub mod store;
