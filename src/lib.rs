@@ -12,3 +12,4 @@ pub mod provision;
 pub mod scim;
 pub mod server;
 pub mod store;
+pub mod upstream;
