@@ -1,0 +1,211 @@
+//! Who calls. Credentials in, a [`Client`] out; nothing else can make one, and every handler needs one.
+//!
+//! Tokens are known by their SHA-256 only. A presented token is compared with every known one in constant time, so
+//! that how long a refusal takes tells nothing about how close it was.
+
+use std::sync::Arc;
+
+use hyper::header::HeaderValue;
+use sha2::{Digest, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use crate::bucket::Bucket;
+use crate::clock::Timestamp;
+use crate::config::shape;
+use crate::error::Fault;
+
+/// SHA-256 of a token, as the configuration keeps it.
+#[must_use]
+pub fn hash(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// Every client that the configuration names.
+#[derive(Debug)]
+pub struct Authority {
+    clients: Vec<Client>,
+    /// Hash and the place of its client in `clients`.
+    tokens: Vec<([u8; 32], u64)>,
+}
+
+impl Authority {
+    /// Knows these clients, each with a full bucket.
+    #[must_use]
+    pub fn new(clients: &[shape::Client]) -> Self {
+        let tokens = (0..)
+            .zip(clients)
+            .flat_map(|(place, client)| client.token_sha256.iter().map(move |hash| (*hash, place)))
+            .collect();
+        let clients = clients
+            .iter()
+            .map(|client| {
+                Client(Arc::new(Known {
+                    bucket: Bucket::new(client.per_second, client.burst),
+                    config: client.clone(),
+                }))
+            })
+            .collect();
+        Self { clients, tokens }
+    }
+
+    /// Who sent this `Authorization` (RFC 6750 2.1).
+    ///
+    /// # Errors
+    /// [`Fault::Unauthorized`] without more words: missing, not `Bearer`, or not known here.
+    pub fn identify(&self, authorization: Option<&HeaderValue>) -> Result<Client, Fault> {
+        let token = authorization
+            .and_then(|value| bearer(value.as_bytes()))
+            .ok_or(Fault::Unauthorized)?;
+        let presented = hash(token);
+        let mut found = u64::MAX;
+        for (known, place) in &self.tokens {
+            found.conditional_assign(place, known.ct_eq(&presented));
+        }
+        usize::try_from(found)
+            .ok()
+            .and_then(|place| self.clients.get(place))
+            .cloned()
+            .ok_or(Fault::Unauthorized)
+    }
+}
+
+/// The token of `Bearer token`, never an empty one. The scheme is case-insensitive (RFC 9110 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let space = value.iter().position(|byte| *byte == b' ')?;
+    let (scheme, rest) = value.split_at(space);
+    let token = rest.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"Bearer") && !token.is_empty()).then_some(token)
+}
+
+/// An identity provider that proved who it is. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    config: shape::Client,
+    bucket: Bucket,
+}
+
+impl Client {
+    /// Its name in the configuration, in logs, journal and reports.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.config.name
+    }
+
+    /// All that the configuration says of it.
+    #[must_use]
+    pub fn config(&self) -> &shape::Client {
+        &self.0.config
+    }
+
+    /// Counts a request against the client's rate.
+    ///
+    /// # Errors
+    /// [`Fault::TooManyRequests`] with whole seconds, rounded up.
+    pub fn admit(&self, now: Timestamp) -> Result<(), Fault> {
+        self.0.bucket.take(now).map_err(|wait| {
+            let rounded = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Fault::TooManyRequests(rounded.max(1))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::shape::{PatchResponse, PutMembers};
+
+    fn client(name: &str, tokens: &[&str]) -> shape::Client {
+        shape::Client {
+            name: name.into(),
+            token_sha256: tokens.iter().map(|token| hash(token.as_bytes())).collect(),
+            per_second: 2,
+            burst: 3,
+            read_only: false,
+            response_type: "application/scim+json".into(),
+            patch_response: PatchResponse::Resource,
+            put_members: PutMembers::Keep,
+            unique_groups: true,
+        }
+    }
+
+    fn authority() -> Authority {
+        // A hash of nothing in the configuration must not let in who sends nothing.
+        Authority::new(&[
+            client("okta", &["tok-a", "tok-b"]),
+            client("nobody", &[""]),
+            client("entra", &["tok-c"]),
+        ])
+    }
+
+    #[test]
+    fn the_hash_is_sha_256() {
+        let hex: String = hash(b"abc").iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn who_is_let_in() {
+        let authority = authority();
+        let table: &[(Option<&[u8]>, Option<&str>)] = &[
+            (None, None),
+            (Some(b""), None),
+            (Some(b"Bearer"), None),
+            (Some(b"Bearer "), None),
+            (Some(b"Bearer   "), None),
+            (Some(b"Bearer tok-a"), Some("okta")),
+            (Some(b"bearer tok-b"), Some("okta")),
+            (Some(b"BEARER tok-c"), Some("entra")),
+            (Some(b"Bearer  tok-c"), Some("entra")),
+            (Some(b"Bearer TOK-A"), None),
+            (Some(b"Bearer tok-"), None),
+            (Some(b"Bearer tok-aa"), None),
+            (Some(b"Bearer tok-a tok-b"), None),
+            (Some(b"Bearer,tok-a"), None),
+            (Some(b"Bearertok-a"), None),
+            (Some(b"tok-a"), None),
+            (Some(b"non-token"), None),
+            (Some(b"Basic tok-a"), None),
+            (Some(b" Bearer tok-a"), None),
+            (Some(b"Bearer \xff\xfe"), None),
+        ];
+        for (sent, want) in table {
+            let header = sent.map(|bytes| HeaderValue::from_bytes(bytes).unwrap());
+            let got = authority.identify(header.as_ref());
+            match want {
+                Some(name) => assert_eq!(got.unwrap().name(), *name, "{sent:?}"),
+                None => assert_eq!(got.unwrap_err(), Fault::Unauthorized, "{sent:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_known_where_nobody_is_configured() {
+        let header = HeaderValue::from_static("Bearer tok-a");
+        let got = Authority::new(&[]).identify(Some(&header));
+        assert_eq!(got.unwrap_err(), Fault::Unauthorized);
+    }
+
+    #[test]
+    fn each_client_has_its_own_rate() {
+        let authority = authority();
+        let known = |token: &'static str| {
+            let header = HeaderValue::from_static(token);
+            authority.identify(Some(&header)).unwrap()
+        };
+        let now = Timestamp(1_000);
+        for _ in 0..3 {
+            // Both of okta's tokens draw from one bucket.
+            assert_eq!(known("Bearer tok-a").admit(now), Ok(()));
+        }
+        let over = known("Bearer tok-b").admit(now);
+        assert_eq!(over, Err(Fault::TooManyRequests(1)));
+        assert_eq!(known("Bearer tok-c").admit(now), Ok(()));
+        assert_eq!(known("Bearer tok-b").admit(Timestamp(1_500)), Ok(()));
+    }
+}

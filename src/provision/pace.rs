@@ -1,0 +1,234 @@
+//! An application's patience: when it may be called again after it said, or showed, that it cannot answer now. Pure.
+//!
+//! How many calls a second and how many at once is not decided here; [`crate::upstream::gate`] holds those, asks this
+//! module and does the waiting.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::provision::call::Answer;
+
+/// The first back-off; each further failure doubles it.
+pub const FIRST: Duration = Duration::from_secs(1);
+/// The longest back-off. The application's own Retry-After may be longer.
+pub const LONGEST: Duration = Duration::from_secs(60);
+/// So many answers in a row must be lost before that counts: one lost answer is a network's hiccup.
+pub const LOST: u32 = 3;
+
+/// What a call showed about the application, whatever it meant for the resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It answers.
+    Well,
+    /// It cannot, now; with its Retry-After, if it named one.
+    Unavailable(Option<Duration>),
+    /// Something was sent and nothing whole came back.
+    Lost,
+}
+
+impl Heard {
+    /// Reads an answer as any SCIM server means it. A profile that knows better (an account-level 400, a 404 on a
+    /// collection) says [`Heard::Unavailable`] itself.
+    #[must_use]
+    pub fn of(answer: &Answer) -> Self {
+        match answer {
+            Answer::Reply {
+                status: 401 | 403 | 408 | 425 | 429 | 500..,
+                retry_after,
+                ..
+            } => Self::Unavailable(*retry_after),
+            Answer::Reply { .. } => Self::Well,
+            Answer::NotSent(_) => Self::Unavailable(None),
+            Answer::Lost(_) => Self::Lost,
+        }
+    }
+}
+
+/// What is known of an application's ability to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Rounds of failure in a row. While above zero one call at a time finds out whether it is back.
+    pub failures: u32,
+    /// Answers lost in a row.
+    pub lost: u32,
+    /// No call before this.
+    pub not_before: Timestamp,
+}
+
+impl Health {
+    /// The state after hearing `heard` at `now`.
+    #[must_use]
+    pub fn heard(self, now: Timestamp, heard: &Heard) -> Self {
+        match *heard {
+            // A `not_before` still ahead was asked for by a later call than this one: it stands.
+            Heard::Well => Self {
+                failures: 0,
+                lost: 0,
+                ..self
+            },
+            Heard::Unavailable(retry_after) => self.failed(now, retry_after),
+            Heard::Lost => {
+                let lost = self.lost.saturating_add(1);
+                let next = Self { lost, ..self };
+                if lost < LOST {
+                    next
+                } else {
+                    next.failed(now, None)
+                }
+            }
+        }
+    }
+
+    /// One more failure. Calls that were under way together fail together: those that come in while the application
+    /// is left alone already are the same round and lengthen the wait only by their own Retry-After.
+    fn failed(self, now: Timestamp, retry_after: Option<Duration>) -> Self {
+        // Zero, or a date that has passed by a clock's skew, names no wait.
+        let asked = retry_after.filter(|wait| !wait.is_zero());
+        if now < self.not_before {
+            let asked = asked.map_or(self.not_before, |wait| now.plus(wait));
+            return Self {
+                not_before: self.not_before.max(asked),
+                ..self
+            };
+        }
+        let failures = self.failures.saturating_add(1);
+        Self {
+            failures,
+            not_before: now.plus(asked.unwrap_or_else(|| back_off(failures))),
+            ..self
+        }
+    }
+}
+
+fn back_off(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    FIRST.saturating_mul(1 << doublings).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DOWN: Heard = Heard::Unavailable(None);
+
+    fn asked(seconds: u64) -> Heard {
+        Heard::Unavailable(Some(Duration::from_secs(seconds)))
+    }
+
+    /// Steps of (second, heard, failures after it, second before which nothing goes).
+    fn check(steps: &[(u64, Heard, u32, u64)]) {
+        let mut health = Health::default();
+        for (n, (at, heard, failures, not_before)) in steps.iter().enumerate() {
+            health = health.heard(Timestamp(at * 1000), heard);
+            assert_eq!(
+                (health.failures, health.not_before),
+                (*failures, Timestamp(not_before * 1000)),
+                "step {n}"
+            );
+        }
+    }
+
+    #[test]
+    fn back_off_doubles_to_a_minute_and_one_success_ends_it() {
+        check(&[
+            (100, DOWN, 1, 101),
+            (101, DOWN, 2, 103),
+            (103, DOWN, 3, 107),
+            (107, DOWN, 4, 115),
+            (115, DOWN, 5, 131),
+            (131, DOWN, 6, 163),
+            (163, DOWN, 7, 223),
+            (223, DOWN, 8, 283),
+            (283, Heard::Well, 0, 283),
+            (283, DOWN, 1, 284),
+        ]);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_and_zero_names_no_wait() {
+        check(&[
+            (100, asked(30), 1, 130),
+            (130, asked(3_600), 2, 3_730),
+            (3_730, asked(0), 3, 3_734),
+        ]);
+    }
+
+    #[test]
+    fn calls_under_way_together_are_one_failure() {
+        check(&[
+            (100, DOWN, 1, 101),
+            (100, DOWN, 1, 101),
+            (100, asked(5), 1, 105),
+            (100, asked(2), 1, 105),
+            (100, Heard::Well, 0, 105),
+        ]);
+    }
+
+    #[test]
+    fn lost_answers_count_from_the_third_in_a_row() {
+        check(&[
+            (100, Heard::Lost, 0, 0),
+            (100, Heard::Lost, 0, 0),
+            (100, Heard::Well, 0, 0),
+            (100, Heard::Lost, 0, 0),
+            (100, Heard::Lost, 0, 0),
+            (100, Heard::Lost, 1, 101),
+            (101, Heard::Lost, 2, 103),
+        ]);
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let reply = |status, retry_after| Answer::Reply {
+            status,
+            body: Vec::new(),
+            retry_after,
+        };
+        let wait = Some(Duration::from_secs(9));
+        for status in [200, 201, 204, 301, 400, 404, 409, 422] {
+            assert_eq!(Heard::of(&reply(status, wait)), Heard::Well, "{status}");
+        }
+        for status in [401, 403, 408, 425, 429, 500, 502, 503, 504, 599] {
+            let heard = Heard::of(&reply(status, wait));
+            assert_eq!(heard, Heard::Unavailable(wait), "{status}");
+        }
+        assert_eq!(Heard::of(&Answer::NotSent(String::new())), DOWN);
+        assert_eq!(Heard::of(&Answer::Lost(String::new())), Heard::Lost);
+    }
+
+    fn heard() -> impl Strategy<Value = Heard> {
+        prop_oneof![
+            Just(Heard::Well),
+            Just(Heard::Lost),
+            proptest::option::of(0..100_000u64)
+                .prop_map(|s| Heard::Unavailable(s.map(Duration::from_secs))),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is heard in whatever order: a wait that was asked for is never shortened, and without one the
+        /// application is left alone for at most the longest back-off.
+        #[test]
+        fn a_wait_is_never_shortened(steps in proptest::collection::vec((0..200u64, heard()), 1..60)) {
+            let mut health = Health::default();
+            let mut now = Timestamp(1_000_000);
+            for (seconds, heard) in steps {
+                now = now.plus(Duration::from_secs(seconds));
+                let next = health.heard(now, &heard);
+                prop_assert!(next.not_before >= health.not_before);
+                match heard {
+                    Heard::Unavailable(asked) => {
+                        prop_assert!(next.not_before > now);
+                        prop_assert!(next.not_before >= now.plus(asked.unwrap_or_default()));
+                    }
+                    Heard::Well => prop_assert_eq!(next.failures, 0),
+                    Heard::Lost => prop_assert!(
+                        next.not_before <= health.not_before.max(now.plus(LONGEST))
+                    ),
+                }
+                health = next;
+            }
+        }
+    }
+}

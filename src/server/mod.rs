@@ -1,0 +1,6 @@
+//! The way in: connections, and the caps that hold before anything is thought about.
+
+pub mod accept;
+pub mod body;
+pub mod path;
+pub mod service;
