@@ -5,6 +5,7 @@ pub mod config;
 pub mod error;
 pub mod journal;
 pub mod mapping;
+pub mod policy;
 pub mod provision;
 pub mod scim;
 pub mod store;
