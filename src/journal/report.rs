@@ -263,16 +263,76 @@ pub(crate) mod tests {
         let takes = |query: Query| query.takes(&row, |text| text.to_lowercase());
         assert!(takes(Query::default()));
         for (query, wanted) in [
-            (Query { user_prefix: Some("ada@ex".into()), ..Query::default() }, true),
-            (Query { user_prefix: Some("da@".into()), ..Query::default() }, false),
-            (Query { application: Some("zoom".into()), ..Query::default() }, false),
-            (Query { client: Some("entra".into()), ..Query::default() }, true),
-            (Query { client: Some("okta".into()), ..Query::default() }, false),
-            (Query { operation: Some(Operation::Delete), ..Query::default() }, false),
-            (Query { status: Some(Status::Success), ..Query::default() }, true),
-            (Query { since: Some(Timestamp(1_009)), ..Query::default() }, true),
-            (Query { since: Some(Timestamp(1_010)), ..Query::default() }, false),
-            (Query { until: Some(Timestamp(1_009)), ..Query::default() }, false),
+            (
+                Query {
+                    user_prefix: Some("ada@ex".into()),
+                    ..Query::default()
+                },
+                true,
+            ),
+            (
+                Query {
+                    user_prefix: Some("da@".into()),
+                    ..Query::default()
+                },
+                false,
+            ),
+            (
+                Query {
+                    application: Some("zoom".into()),
+                    ..Query::default()
+                },
+                false,
+            ),
+            (
+                Query {
+                    client: Some("entra".into()),
+                    ..Query::default()
+                },
+                true,
+            ),
+            (
+                Query {
+                    client: Some("okta".into()),
+                    ..Query::default()
+                },
+                false,
+            ),
+            (
+                Query {
+                    operation: Some(Operation::Delete),
+                    ..Query::default()
+                },
+                false,
+            ),
+            (
+                Query {
+                    status: Some(Status::Success),
+                    ..Query::default()
+                },
+                true,
+            ),
+            (
+                Query {
+                    since: Some(Timestamp(1_009)),
+                    ..Query::default()
+                },
+                true,
+            ),
+            (
+                Query {
+                    since: Some(Timestamp(1_010)),
+                    ..Query::default()
+                },
+                false,
+            ),
+            (
+                Query {
+                    until: Some(Timestamp(1_009)),
+                    ..Query::default()
+                },
+                false,
+            ),
         ] {
             assert_eq!(takes(query.clone()), wanted, "{query:?}");
         }

@@ -43,7 +43,11 @@ pub fn take(
     if holds > 0 {
         return Take::Held;
     }
-    let auto = if active < 100 { 5 } else { (active / 20).min(500) };
+    let auto = if active < 100 {
+        5
+    } else {
+        (active / 20).min(500)
+    };
     let window = window
         .filter(|window| now.0 < window.started.0.saturating_add(span_ms))
         .unwrap_or(Window {

@@ -173,7 +173,10 @@ impl Writer {
     }
 
     /// Does all of a batch in one transaction. An error means that the engine failed and nobody knows what is on disk.
-    pub(super) fn apply(&mut self, batch: &[Job]) -> Result<Vec<Result<Done, CommitError>>, String> {
+    pub(super) fn apply(
+        &mut self,
+        batch: &[Job],
+    ) -> Result<Vec<Result<Done, CommitError>>, String> {
         let together = self.transact(|transaction| {
             batch
                 .iter()
@@ -197,6 +200,19 @@ impl Writer {
                 Ok(results)
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Writer {
+    /// Changes rows behind the seal's back.
+    pub(super) fn raw_for_tests(
+        &mut self,
+        work: impl FnOnce(&mut redb::Table<'_, u64, tables::Bytes>),
+    ) -> Result<(), Trouble> {
+        let transaction = self.db.begin_write()?;
+        work(&mut transaction.open_table(tables::ROWS)?);
+        Ok(transaction.commit()?)
     }
 }
 
@@ -324,7 +340,10 @@ fn check(transaction: &Transaction<'_>, set: &ChangeSet) -> Result<Plan, Stop> {
         plan.replace(transaction, stored, None)?;
     }
     for edit in &set.members {
-        let put = set.puts.iter().find(|put| put.resource.handle == edit.group);
+        let put = set
+            .puts
+            .iter()
+            .find(|put| put.resource.handle == edit.group);
         if put.is_none() && !transaction.is_live(edit.group)? {
             return Err(Conflict::Row(edit.group).into());
         }
@@ -389,7 +408,11 @@ fn perform(
     set: &ChangeSet,
     plan: Plan,
 ) -> Result<Committed, Trouble> {
-    for key in plan.remove.iter().filter(|key| !plan.insert.contains_key(*key)) {
+    for key in plan
+        .remove
+        .iter()
+        .filter(|key| !plan.insert.contains_key(*key))
+    {
         transaction.drop_key(key)?;
     }
     for (key, value) in plan.insert {

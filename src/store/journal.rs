@@ -99,7 +99,9 @@ impl View {
     /// # Errors
     /// As [`View::record`].
     pub fn last_sequence(&self) -> Result<u64, Fault> {
-        Ok(Head::load(&self.table(STATE)?)?.next_sequence.saturating_sub(1))
+        Ok(Head::load(&self.table(STATE)?)?
+            .next_sequence
+            .saturating_sub(1))
     }
 
     /// The rows that a query names, newest first. Costs by what it returns where it names a person, an application or
@@ -119,10 +121,7 @@ impl View {
         let journal = self.table(JOURNAL)?;
         let mut before = [0; 32];
         let mut expected = from.saturating_sub(1).max(1);
-        for entry in journal
-            .range(expected..=to)
-            .map_err(Trouble::from)?
-        {
+        for entry in journal.range(expected..=to).map_err(Trouble::from)? {
             let (sequence, value) = entry.map_err(Trouble::from)?;
             let sequence = sequence.value();
             let value = unsealed(sequence, value.value())?;

@@ -254,7 +254,10 @@ pub(super) fn addresses(resource: &Resource) -> impl Iterator<Item = String> {
 
 /// The names under which an account may be looked up.
 fn accounts(link: &crate::provision::link::Link) -> impl Iterator<Item = &str> {
-    let sent = link.sent.as_ref().and_then(|sent| sent.get("userName")?.as_str());
+    let sent = link
+        .sent
+        .as_ref()
+        .and_then(|sent| sent.get("userName")?.as_str());
     link.seen_name.as_deref().into_iter().chain(sent)
 }
 
@@ -324,7 +327,9 @@ mod tests {
         assert_eq!(tags(&person, false), "or");
         person.deleted = None;
         person.kind = Kind::Group;
-        person.attributes.insert("displayName".into(), json!("Staff"));
+        person
+            .attributes
+            .insert("displayName".into(), json!("Staff"));
         assert_eq!(tags(&person, true), "ghrx");
     }
 }

@@ -145,12 +145,7 @@ impl View {
     ///
     /// # Errors
     /// As [`View::mark`].
-    pub fn due(
-        &self,
-        application: &str,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Mark>, Fault> {
+    pub fn due(&self, application: &str, now: Timestamp, limit: usize) -> Result<Vec<Mark>, Fault> {
         let mut handles = Vec::new();
         for lane in LANES {
             if handles.len() >= limit {
@@ -203,10 +198,7 @@ impl View {
         lane: Lane,
         mut each: impl FnMut(Timestamp, Handle) -> bool,
     ) -> Result<(), Trouble> {
-        let prefix = Key::new(tag::DUE)
-            .text(application)
-            .byte(lane as u8)
-            .done();
+        let prefix = Key::new(tag::DUE).text(application).byte(lane as u8).done();
         tables::scan(&self.keys, Seal::Key, &prefix, &prefix, |key, _| {
             let due = key.get(prefix.len()..).map_or(0, first_number);
             let more = each(Timestamp(due), Handle(keys::last_number(key)));

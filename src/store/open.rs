@@ -155,7 +155,12 @@ impl Store {
             }
             create(options)?;
         }
-        let db = check_and_open(&options.path, options.cache_bytes, options.wait_for_lock, progress)?;
+        let db = check_and_open(
+            &options.path,
+            options.cache_bytes,
+            options.wait_for_lock,
+            progress,
+        )?;
         let (instance, head, empty) = load(&db)?;
         if exists && !options.accept {
             let last = head.next_sequence.saturating_sub(1);
@@ -297,7 +302,11 @@ fn read_only(path: &Path) -> Result<ReadOnlyDatabase, DatabaseError> {
 }
 
 fn may_write(path: &Path) -> bool {
-    fs::OpenOptions::new().read(true).write(true).open(path).is_ok()
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .is_ok()
 }
 
 fn refusal(path: &Path, doubt: &str) -> OpenError {
@@ -443,7 +452,12 @@ fn roll_forward(db: &Database, writer: &mut Writer, now: Timestamp) -> Result<us
         if sets.is_empty() {
             return Ok(done);
         }
-        let jobs: Vec<Job> = sets.iter().cloned().map(Box::new).map(Job::Commit).collect();
+        let jobs: Vec<Job> = sets
+            .iter()
+            .cloned()
+            .map(Box::new)
+            .map(Job::Commit)
+            .collect();
         let results = writer.apply(&jobs).map_err(OpenError::Failed)?;
         for (mut set, result) in sets.into_iter().zip(results) {
             done += 1;

@@ -77,9 +77,8 @@ pub(super) fn encode(resource: &Resource) -> Result<Vec<u8>, Trouble> {
     let long = |part: &[u8]| u32::try_from(part.len()).map_err(|_| refused("it is too large"));
     let (owner, id) = (resource.owner.as_str(), resource.id.as_str());
 
-    let mut out = Vec::with_capacity(
-        HEADER + owner.len() + id.len() + attributes.len() + links.len() + 4,
-    );
+    let mut out =
+        Vec::with_capacity(HEADER + owner.len() + id.len() + attributes.len() + links.len() + 4);
     out.push(FORMAT);
     out.push(kind_byte(resource.kind));
     let deleted = resource.deleted.map_or(u64::MAX, |at| at.0);

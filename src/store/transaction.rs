@@ -151,8 +151,7 @@ impl<'t> Transaction<'t> {
         match (before, after) {
             (_, Some(resource)) => {
                 let handle = resource.handle.0;
-                let bytes =
-                    tables::seal(Seal::Row, &handle.to_be_bytes(), row::encode(resource)?);
+                let bytes = tables::seal(Seal::Row, &handle.to_be_bytes(), row::encode(resource)?);
                 self.rows.insert(handle, bytes.as_slice())?;
                 self.head.next_handle = self.head.next_handle.max(handle.saturating_add(1));
             }
@@ -329,7 +328,8 @@ pub(super) fn read_tally(
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, Trouble> {
-    serde_json::to_vec(value).map_err(|error| Trouble::Damaged(format!("cannot be stored: {error}")))
+    serde_json::to_vec(value)
+        .map_err(|error| Trouble::Damaged(format!("cannot be stored: {error}")))
 }
 
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Trouble> {

@@ -252,11 +252,10 @@ impl View {
     /// # Errors
     /// As [`View::find`].
     pub fn generation(&self) -> Result<(u64, String), Fault> {
-        let last: Generation =
-            match tables::read(&self.table(STATE)?, Seal::State, name::CONFIG)? {
-                Some(bytes) => from_json(&bytes)?,
-                None => Generation::default(),
-            };
+        let last: Generation = match tables::read(&self.table(STATE)?, Seal::State, name::CONFIG)? {
+            Some(bytes) => from_json(&bytes)?,
+            None => Generation::default(),
+        };
         Ok((last.generation, last.fingerprint))
     }
 

@@ -317,6 +317,35 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// A second writer on the same file, for tests that hand it whole batches.
+    pub(super) fn writer_for_tests(&self) -> Writer {
+        let Door::Inline(writer) = &self.0.door else {
+            panic!("only inline");
+        };
+        let head = lock(writer).head.clone();
+        Writer::new(Arc::clone(&self.0.db), self.0.instance, head, false)
+    }
+
+    /// Derives the journal's index to its end.
+    pub(super) fn index_for_tests(&self) {
+        let Door::Inline(writer) = &self.0.door else {
+            panic!("only inline");
+        };
+        let done = lock(writer).transact(|transaction| transaction.index());
+        done.expect("indexed");
+    }
+
+    /// The first sequence that is not indexed.
+    pub(super) fn indexed_for_tests(&self) -> u64 {
+        match &self.0.door {
+            Door::Inline(writer) => lock(writer).head.indexed,
+            Door::Thread { .. } => panic!("only inline"),
+        }
+    }
+}
+
 impl Place {
     /// Hands the change set to the writer at once; the future only waits. A dropped future takes nothing back.
     ///
@@ -348,7 +377,9 @@ impl Place {
         }
         async {
             answer.await.unwrap_or_else(|_| {
-                Err(CommitError::Failed("the writer ended without an answer".into()))
+                Err(CommitError::Failed(
+                    "the writer ended without an answer".into(),
+                ))
             })
         }
     }
@@ -393,7 +424,11 @@ fn write(mut writer: Writer, mut requests: mpsc::Receiver<Request>, shared: &Sha
     let mut busy = 0;
     loop {
         // Left-over work waits for requests, but not for ever.
-        busy = if requests.is_empty() { PATIENCE } else { busy + 1 };
+        busy = if requests.is_empty() {
+            PATIENCE
+        } else {
+            busy + 1
+        };
         if busy >= PATIENCE {
             let idle = requests.is_empty();
             match step(&mut writer, idle) {
