@@ -313,9 +313,13 @@ fn flipped_bytes_anywhere_in_a_closed_file_are_never_served() {
     shut(store);
     let whole = fs::read(&path).expect("read");
     let (mut refused, mut harmless) = (0, 0);
+    // Most of a small file is room to grow: only bytes that hold something are worth flipping.
+    let used: Vec<usize> = (0..whole.len())
+        .filter(|place| whole[*place] != 0)
+        .collect();
     for round in 0..60 {
         let mut bytes = whole.clone();
-        let place = (bytes.len() / 61) * (round + 1) + round * 7;
+        let place = used[used.len() / 61 * (round + 1) + round * 7];
         bytes[place] ^= 0x10;
         fs::write(&path, &bytes).expect("written");
         let Ok(store) = open(&path) else {
