@@ -182,3 +182,12 @@ async fn a_failed_commit_breaks_the_store_for_writes() {
         Ok(Some(ada))
     );
 }
+
+#[test]
+fn store_view_and_futures_may_move_between_threads() {
+    fn moves<T: Send + 'static>(_: &T) {}
+    let store = inline();
+    moves(&store);
+    moves(&store.view().expect("view"));
+    moves(&store.reserve().expect("room").commit(ChangeSet::default()));
+}
