@@ -1,6 +1,8 @@
 //! SCIM 2.0 as RFC 7643 and 7644 say it, and as identity providers speak it. Pure: no async, clock or IO.
 
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod json;
 pub mod name;
 pub mod patch;
