@@ -1,15 +1,28 @@
-//! Filters (RFC 7644 3.4.2.2).
+//! Filters (RFC 7644 3.4.2.2): parsed once, printed canonically, evaluated over a resource's canonical attributes.
+//!
+//! Parsing never recurses on its input. The tree that it makes is never deeper than a small multiple of
+//! [`Bounds::depth`], so that dropping, cloning, printing and evaluating it may.
+//!
+//! `not` binds tighter than `and`, `and` tighter than `or`. An absent attribute is null, so `ne` a value is then true.
 
-use serde_json::{Map, Value};
+mod eval;
+mod parse;
 
-use crate::scim::Kind;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::name::AttrPath;
+
+pub(crate) use parse::parse_brackets;
+
+/// Comparisons and presence tests in one filter.
+pub const TERMS: usize = 64;
 
 /// A parsed filter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
-    attribute: String,
-    equal: bool,
-    value: Value,
+    root: Node,
 }
 
 /// Bounds on the input.
@@ -21,7 +34,16 @@ pub struct Bounds {
     pub depth: usize,
 }
 
-/// Why a filter does not parse.
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            length: 4096,
+            depth: 16,
+        }
+    }
+}
+
+/// Why a filter does not parse. Safe to show: it may quote an operator or an attribute, never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterError {
     /// Byte offset in the text.
@@ -30,33 +52,176 @@ pub struct FilterError {
     pub text: String,
 }
 
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at byte {})", self.text, self.at)
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+/// A comparison operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Eq,
+    Ne,
+    Co,
+    Sw,
+    Ew,
+    Gt,
+    Ge,
+    Lt,
+    Le,
+}
+
+/// What is asked of an attribute.
+#[derive(Debug, Clone, PartialEq)]
+enum Test {
+    Present,
+    Compare(Op, Value),
+}
+
+/// `And` and `Or` hold two or more and never one of their own kind, so that equal meanings print alike.
+#[derive(Debug, Clone, PartialEq)]
+enum Node {
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Not(Box<Self>),
+    Term(AttrPath, Test),
+    /// `attr[inner]`: some value of a multi-valued attribute satisfies all of it. With `rest`, `attr[inner].sub eq "x"`
+    /// (Entra), that same value does so as well; the path there is `attr.sub`.
+    Element {
+        attr: AttrPath,
+        inner: Box<Self>,
+        rest: Option<(AttrPath, Test)>,
+    },
+}
+
 impl Filter {
     /// Parses.
     ///
     /// # Errors
     /// Says where and why.
-    pub fn parse(text: &str, _bounds: Bounds) -> Result<Self, FilterError> {
-        let wrong = || FilterError {
-            at: 0,
-            text: String::from("expected an attribute, eq or ne, and a value"),
-        };
-        let mut words = text.splitn(3, ' ');
-        let (Some(attribute), Some(operator @ ("eq" | "ne")), Some(value)) =
-            (words.next(), words.next(), words.next())
-        else {
-            return Err(wrong());
-        };
-        Ok(Self {
-            attribute: attribute.to_owned(),
-            equal: operator == "eq",
-            value: serde_json::from_str(value).map_err(|_| wrong())?,
-        })
+    pub fn parse(text: &str, bounds: Bounds) -> Result<Self, FilterError> {
+        parse::parse(text, bounds).map(|root| Self { root })
     }
 
-    /// Whether the resource fits.
+    /// The filter's comparisons, if it is one `eq` or an `and` of `eq`s only. `attr[inner].sub eq "x"` counts as
+    /// `attr.sub eq "x"`: it finds every match and maybe more, so check what an index finds with [`Filter::matches`].
+    /// `eq null` asks for absence, which no index answers: `None`.
     #[must_use]
-    pub fn matches(&self, _kind: Kind, resource: &Map<String, Value>) -> bool {
-        let is = resource.get(&self.attribute).unwrap_or(&Value::Null);
-        (is == &self.value) == self.equal
+    pub fn conjunction(&self) -> Option<Vec<(&AttrPath, &Value)>> {
+        let terms = match &self.root {
+            Node::And(terms) => terms.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        terms
+            .iter()
+            .map(|term| match term {
+                Node::Term(path, Test::Compare(Op::Eq, value))
+                | Node::Element {
+                    rest: Some((path, Test::Compare(Op::Eq, value))),
+                    ..
+                } if !value.is_null() => Some((path, value)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The comparisons, if the filter is one `eq` or an `or` of `eq`s only.
+    pub(crate) fn disjunction(&self) -> Option<Vec<(&AttrPath, &Value)>> {
+        let terms = match &self.root {
+            Node::Or(terms) => terms.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        terms
+            .iter()
+            .map(|term| match term {
+                Node::Term(path, Test::Compare(Op::Eq, value)) => Some((path, value)),
+                _ => None,
+            })
+            .collect()
     }
 }
+
+/// Canonical text: operators in lower case, parentheses only where the meaning needs them.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.root.fmt(f)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Or(nodes) => {
+                for (at, node) in nodes.iter().enumerate() {
+                    f.write_str(if at == 0 { "" } else { " or " })?;
+                    node.fmt(f)?;
+                }
+                Ok(())
+            }
+            Self::And(nodes) => {
+                for (at, node) in nodes.iter().enumerate() {
+                    f.write_str(if at == 0 { "" } else { " and " })?;
+                    match node {
+                        Self::Or(_) => write!(f, "({node})")?,
+                        _ => node.fmt(f)?,
+                    }
+                }
+                Ok(())
+            }
+            Self::Not(inner) => write!(f, "not ({inner})"),
+            Self::Term(path, test) => write!(f, "{path} {test}"),
+            Self::Element { attr, inner, rest } => {
+                write!(f, "{attr}[{inner}]")?;
+                match rest {
+                    Some((path, test)) => {
+                        write!(f, ".{} {test}", path.sub.as_deref().unwrap_or_default())
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("pr"),
+            Self::Compare(op, value) => write!(f, "{} {value}", op.word()),
+        }
+    }
+}
+
+impl Op {
+    const ALL: [Self; 9] = [
+        Self::Eq,
+        Self::Ne,
+        Self::Co,
+        Self::Sw,
+        Self::Ew,
+        Self::Gt,
+        Self::Ge,
+        Self::Lt,
+        Self::Le,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Eq => "eq",
+            Self::Ne => "ne",
+            Self::Co => "co",
+            Self::Sw => "sw",
+            Self::Ew => "ew",
+            Self::Gt => "gt",
+            Self::Ge => "ge",
+            Self::Lt => "lt",
+            Self::Le => "le",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

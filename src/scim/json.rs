@@ -1,1 +1,238 @@
-//! (being written)
+//! JSON from outside, read strictly.
+//!
+//! serde_json alone keeps the last of two equal keys, so that one reader sees `active: true` and the next `active:
+//! false`; it also takes a body that opens 128 arrays, or holds a million numbers. This reader refuses all of that while
+//! it reads. Its errors name a place and a key, never a value.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
+use serde_json::{Map, Number, Value};
+
+use crate::error::Fault;
+
+/// Values of any kind in one body.
+const NODES: u32 = 50_000;
+
+/// Keys in one object.
+const KEYS: usize = 1_000;
+
+/// Bounds on the input.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How many arrays and objects may stand inside one another.
+    pub depth: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { depth: 32 }
+    }
+}
+
+/// Reads one JSON value.
+///
+/// # Errors
+/// [`Fault::InvalidSyntax`], with line and column: not JSON, two equal keys in one object, something after the value, a
+/// byte order mark, over `bounds`, over 50,000 values, over 1,000 keys in one object.
+pub fn read(bytes: &[u8], bounds: Bounds) -> Result<Value, Fault> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(Fault::InvalidSyntax(
+            "The body starts with a byte order mark; JSON has none (RFC 8259 8.1).".into(),
+        ));
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Fault::InvalidSyntax(
+            "The body is empty where JSON is wanted.".into(),
+        ));
+    }
+    let nodes = Cell::new(0);
+    let seed = Seed {
+        nodes: &nodes,
+        left: bounds.depth,
+        depth: bounds.depth,
+    };
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    seed.deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value))
+        // Every value is taken by the visitor, so that serde_json complains of syntax only and echoes nothing.
+        .map_err(|error| Fault::InvalidSyntax(format!("The body is not the JSON wanted: {error}.")))
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'a> {
+    nodes: &'a Cell<u32>,
+    /// How many more levels may open.
+    left: usize,
+    depth: usize,
+}
+
+impl Seed<'_> {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Err(E::custom(format!("nested deeper than {}", self.depth)));
+        };
+        Ok(Self { left, ..self })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        let count = self.nodes.get() + 1;
+        if count > NODES {
+            return Err(D::Error::custom(format!("more than {NODES} values")));
+        }
+        self.nodes.set(count);
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let seed = self.deeper()?;
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(seed)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let seed = self.deeper()?;
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.len() == KEYS {
+                return Err(A::Error::custom(format!(
+                    "more than {KEYS} keys in one object"
+                )));
+            }
+            match object.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(entries.next_value_seed(seed)?);
+                }
+                Entry::Occupied(place) => {
+                    let key: String = place.key().escape_debug().take(40).collect();
+                    return Err(A::Error::custom(format!(
+                        "the key \"{key}\" stands twice in one object"
+                    )));
+                }
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &[u8], wanted: Result<&str, &str>) {
+        match (read(text, Bounds { depth: 3 }), wanted) {
+            (Ok(value), Ok(wanted)) => assert_eq!(value.to_string(), wanted),
+            (Err(Fault::InvalidSyntax(text)), Err(wanted)) => {
+                assert!(text.contains(wanted), "{text}");
+                assert!(!text.contains("secret"), "{text}");
+            }
+            (read, wanted) => panic!("{}: {read:?}, {wanted:?}", String::from_utf8_lossy(text)),
+        }
+    }
+
+    #[test]
+    fn reads_strictly() {
+        check(
+            br#" {"b":[1,-2,0.5,null,true],"a":"\u00e4"} "#,
+            Ok("{\"a\":\"\u{e4}\",\"b\":[1,-2,0.5,null,true]}"),
+        );
+        check(br#"[[[1]]]"#, Ok("[[[1]]]"));
+        check(br#"[[[[1]]]]"#, Err("nested deeper than 3"));
+        check(br#"{"a":{"a":{"a":{}}}}"#, Err("nested deeper than 3"));
+        check(
+            br#"{"a":"secret","a":"secret"}"#,
+            Err(r#"the key "a" stands twice in one object at line 1 column"#),
+        );
+        check(br#"{"a":1,"\u0061":1}"#, Err("twice"));
+        check(br#"{"a":1,"A":1}"#, Ok(r#"{"A":1,"a":1}"#));
+        check(b"{} {}", Err("trailing characters"));
+        check(b"\xef\xbb\xbf{}", Err("byte order mark"));
+        check(b" \n", Err("empty"));
+        check(br#"{"a":"secret"#, Err("EOF"));
+        check(br#"{"a":secret}"#, Err("line 1 column 6"));
+        check(br#"["secret",]"#, Err("trailing comma"));
+        check(b"[1e999]", Err("number out of range"));
+        check(b"[NaN]", Err("line 1"));
+        check(b"\"\xff\"", Err("line 1"));
+        check(br#""\ud800""#, Err("line 1"));
+    }
+
+    #[test]
+    fn counts_what_it_takes() {
+        let array = |n: u32| format!("[{}0]", "0,".repeat(n as usize - 1));
+        check(array(NODES).as_bytes(), Err("more than 50000 values"));
+        assert!(read(array(NODES - 1).as_bytes(), Bounds::default()).is_ok());
+        let object = |n: usize| {
+            let keys: Vec<String> = (0..n).map(|at| format!("\"{at}\":0")).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        check(object(KEYS + 1).as_bytes(), Err("more than 1000 keys"));
+        assert!(read(object(KEYS).as_bytes(), Bounds::default()).is_ok());
+        check("[".repeat(1_000_000).as_bytes(), Err("nested deeper"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(value) = read(&bytes, Bounds::default()) {
+                prop_assert_eq!(read(value.to_string().as_bytes(), Bounds::default()), Ok(value));
+            }
+        }
+
+        #[test]
+        fn a_number_reads_as_it_prints(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+            let text = serde_json::to_vec(&number).unwrap();
+            let value = read(&text, Bounds::default()).unwrap();
+            prop_assert_eq!(value.as_f64(), Some(number));
+        }
+    }
+}

@@ -1,11 +1,16 @@
 //! SCIM 2.0 as RFC 7643 and 7644 say it, and as identity providers speak it. Pure: no async, clock or IO.
 
+pub mod change;
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod json;
 pub mod name;
 pub mod patch;
 pub mod path;
+pub mod request;
 pub mod resource;
+pub mod response;
 pub mod schema;
 
 pub use resource::{Handle, Id, Kind, Resource};

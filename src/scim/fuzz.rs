@@ -1,0 +1,161 @@
+//! The bodies of the fuzz targets: what must hold for any bytes whatever.
+//!
+//! They panic where a promise is broken, which is their whole purpose; nothing else calls them.
+#![allow(
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise must stop the fuzzer"
+)]
+
+use serde_json::{Map, Value, json};
+
+use super::filter::{Bounds, Filter};
+use super::json::{self, read};
+use super::patch::{Operation, apply};
+use super::path::Path;
+use super::schema::normalise;
+use super::{Kind, name};
+
+/// Canonical text may be longer than what it was made from.
+const WIDE: Bounds = Bounds {
+    length: 1 << 16,
+    depth: 16,
+};
+
+/// `parse(print(x)) == x`, and matching never fails.
+pub fn filter(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match Filter::parse(text, Bounds::default()) {
+        Ok(filter) => {
+            let again = match Filter::parse(&filter.to_string(), WIDE) {
+                Ok(again) => again,
+                Err(error) => panic!("{filter}: {error}"),
+            };
+            assert_eq!(again, filter);
+            for (kind, resource) in [(Kind::User, user()), (Kind::Group, group())] {
+                let meant = filter.matches(kind, &resource);
+                assert_eq!(again.matches(kind, &resource), meant);
+            }
+        }
+        Err(error) => assert!(error.at <= text.len()),
+    }
+}
+
+/// `parse(print(x)) == x`.
+pub fn path(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(path) = Path::parse(text, Bounds::default()) {
+        assert_eq!(Path::parse(&path.to_string(), WIDE).as_ref(), Ok(&path));
+    }
+}
+
+/// A PATCH gives canonical attributes or a fault, and twice the same.
+pub fn patch(data: &[u8]) {
+    let Ok(body) = read(data, json::Bounds::default()) else {
+        return;
+    };
+    for (kind, before) in [(Kind::User, user()), (Kind::Group, group())] {
+        let Ok(operations) = Operation::read(kind, &body, 1_000) else {
+            continue;
+        };
+        let untouched = before.clone();
+        let first = apply(kind, &before, &operations);
+        assert_eq!(before, untouched);
+        assert_eq!(first, apply(kind, &before, &operations));
+        if let Ok(applied) = first {
+            assert_eq!(
+                normalise(kind, applied.attributes.clone()).as_ref(),
+                Ok(&applied.attributes)
+            );
+            let members = &applied.members;
+            assert!(!members.add.iter().any(|id| members.remove.contains(id)));
+            assert!(name::get(&applied.attributes, "password").is_none());
+        }
+    }
+}
+
+/// What is read is written and read again as the same.
+pub fn json(data: &[u8]) {
+    if let Ok(value) = read(data, json::Bounds::default()) {
+        let again = read(value.to_string().as_bytes(), json::Bounds::default());
+        assert_eq!(again, Ok(value));
+    }
+}
+
+fn user() -> Map<String, Value> {
+    canonical(
+        Kind::User,
+        json!({
+            "userName": "a@example.com", "title": "T", "active": true, "name": {"givenName": "G", "familyName": "F"},
+            "emails": [{"type": "work", "value": "a@example.com", "primary": true}, {"type": "home", "value": "b"}],
+            "own": {"a": [1, "x"]}, "tags": ["x", 1],
+            (name::ENTERPRISE): {"department": "D", "manager": {"value": "m"}},
+            "urn:x:1.0:User": {"a": 1}
+        }),
+    )
+}
+
+fn group() -> Map<String, Value> {
+    canonical(Kind::Group, json!({"displayName": "G", "externalId": "e"}))
+}
+
+fn canonical(kind: Kind, body: Value) -> Map<String, Value> {
+    let Value::Object(body) = body else {
+        return Map::new();
+    };
+    match normalise(kind, body) {
+        Ok(attributes) => attributes,
+        Err(fault) => panic!("{fault}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_inputs_break_no_promise() {
+        let operation = |path: &str, value: &str| {
+            format!(
+                r#"{{"Operations":[{{"op":"add","path":{},"value":{value}}}]}}"#,
+                json!(path)
+            )
+        };
+        let inputs = [
+            "(".repeat(12_000),
+            "not(".repeat(12_000),
+            "a[".repeat(12_000),
+            "[".repeat(12_000),
+            "{\"a\":".repeat(12_000),
+            "a pr and ".repeat(12_000),
+            format!("{}a pr{}", "(".repeat(16), ")".repeat(16)),
+            format!("a eq \"{}\"", "\\u0000".repeat(600)),
+            "a eq \"\\\"".into(),
+            "a eq -0 or b eq 1e308 or c eq 123456789012345678901234567890".into(),
+            "urn:a:b eq \u{130}".into(),
+            "emails[not (type eq \"x\")].value".into(),
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User".into(),
+            operation("emails[type eq \"x\" or type eq \"y\"].value", "1"),
+            operation("emails[value eq \"v\"].value", "\"w\""),
+            operation("urn:x:1.0:User", "{\"a\":{\"b\":null}}"),
+            operation("tags[value eq \"x\"].foo", "null"),
+            operation("own.a.b", "1"),
+            operation("schemas", "[]"),
+            r#"{"Operations":[{"op":"add","value":{"urn:ietf:params:scim:schemas:core:2.0:User":{"urn:ietf:params:scim:schemas:core:2.0:User":{"title":null}}}}]}"#.into(),
+            r#"{"Operations":[{"op":"add","value":{"password.x":1,"PASSWORD":2,"":3,"urn:":{},"urn:a":{"":1},"[":[]}}]}"#.into(),
+            r#"{"members":[{"value":"a","operation":"delete"},"b",{"value":"b","operation":"DELETE"}]}"#.into(),
+            "[1e-320,0.1,-0.0,18446744073709551615,\"\\ud83d\\ude00\"]".into(),
+        ];
+        for input in inputs {
+            for target in [filter, path, patch, json] {
+                target(input.as_bytes());
+            }
+        }
+        json(b"\xff\xfe");
+        filter(b"\xc3");
+    }
+}
