@@ -172,7 +172,7 @@ impl Gateway {
                 line.id.clone_from(&found.id);
                 Reply { etag: Some(found.etag), ..Reply::json(200, found.body) }
             }
-            ScimRequest::List { kind, query } => Reply::json(200, read::list(&engine.store.view()?, &self.base, kind, &query)?),
+            ScimRequest::List { kind, query } => Reply::json(200, read::list(&engine.store.view()?, &self.base, client.name(), kind, &query)?),
             ScimRequest::Write(write) => self.write(&engine, client.clone(), request_id, write, line).await?,
         };
         Ok(Reply { kind: client.config().response_type.clone(), ..reply })

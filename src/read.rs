@@ -66,7 +66,7 @@ pub fn by_handle(view: &View, base: &str, kind: Kind, handle: Handle, members: M
 ///
 /// # Errors
 /// 400 `invalidFilter` for a filter that no index answers.
-pub fn list(view: &View, base: &str, kind: Kind, query: &ListQuery) -> Result<Vec<u8>, Fault> {
+pub fn list(view: &View, base: &str, client: &str, kind: Kind, query: &ListQuery) -> Result<Vec<u8>, Fault> {
     let members = if query.without_members { Members::Without } else { Members::All };
     let mut list = List::default();
     let mut push = |handle: Handle| -> Result<(), Fault> {
@@ -81,14 +81,14 @@ pub fn list(view: &View, base: &str, kind: Kind, query: &ListQuery) -> Result<Ve
         handles.into_iter().try_for_each(&mut push)?;
         return Ok(list.finish(total, query.start_index));
     };
-    let matching = matching(view, kind, filter)?;
+    let matching = matching(view, client, kind, filter)?;
     let skip = usize::try_from(query.start_index - 1).unwrap_or(usize::MAX);
     matching.iter().copied().skip(skip).take(query.count).try_for_each(&mut push)?;
     Ok(list.finish(matching.len() as u64, query.start_index))
 }
 
 /// The handles that a filter selects, by an index and a second look at each row that it gives.
-fn matching(view: &View, kind: Kind, filter: &Filter) -> Result<Vec<Handle>, Fault> {
+fn matching(view: &View, client: &str, kind: Kind, filter: &Filter) -> Result<Vec<Handle>, Fault> {
     let unsupported = || {
         let attributes = match kind {
             Kind::User => "userName, externalId, id and emails.value",
@@ -106,7 +106,7 @@ fn matching(view: &View, kind: Kind, filter: &Filter) -> Result<Vec<Handle>, Fau
             (Kind::User, "username", Some(name)) => view.find_all(kind, &Lookup::UserName(name))?,
             (Kind::User, "emails" | "emails.value", Some(address)) => view.find_all(kind, &Lookup::Email(address))?,
             (Kind::Group, "displayname", Some(name)) => view.find_all(kind, &Lookup::GroupName(name))?,
-            (_, "externalid", Some(id)) => view.find_all(kind, &Lookup::ExternalId(id))?,
+            (_, "externalid", Some(id)) => view.find_all(kind, &Lookup::ExternalId { client, value: id })?,
             // An index holds strings; no string equals a number or null.
             (_, "id" | "username" | "emails" | "emails.value" | "displayname" | "externalid", None) => Vec::new(),
             _ => return Err(unsupported()),

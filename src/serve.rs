@@ -199,7 +199,7 @@ async fn open(config: Config, clock: Clock, gateway: Arc<Gateway>, accept_store:
     };
     let progress = gateway.phase.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        Store::open(&options, |share| {
+        Store::open(&options, move |share| {
             progress.send_replace(Phase::Opening(share));
         })
     });

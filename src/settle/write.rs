@@ -12,12 +12,12 @@ use crate::config::shape::{DeliveryMode, Mode, OutOfScope, WhenUnavailable};
 use crate::error::Fault;
 use crate::journal::record::{CallRecord, Event, Operation, Record, Status};
 use crate::provision::exchange::{self, End, Outcome};
-use crate::provision::link::{Cause, Link, State};
+use crate::provision::link::State;
 use crate::provision::plan::{self, Act, Decision};
 use crate::provision::weigh::{self, Weighed};
 use crate::scim::change::Birth;
 use crate::scim::request::{Verb, Write};
-use crate::scim::{Handle, Id, Kind, Resource};
+use crate::scim::{Handle, Kind, Resource};
 use crate::store::{Budget, ChangeSet, CommitError, Intent, Mark, MarkEdit, Put};
 use crate::upstream::gate::Turn;
 

@@ -52,6 +52,7 @@ struct Inner {
 #[derive(Debug)]
 struct Shared {
     broken: watch::Sender<Option<String>>,
+    committed: watch::Sender<u64>,
     last_sequence: AtomicU64,
     commits: AtomicU64,
     rows: AtomicU64,
@@ -112,6 +113,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
             broken: watch::Sender::new(None),
+            committed: watch::Sender::new(0),
             last_sequence: AtomicU64::new(last_sequence(&writer.head)),
             commits: AtomicU64::new(0),
             rows: AtomicU64::new(0),
@@ -220,6 +222,12 @@ impl Store {
     #[must_use]
     pub fn broken(&self) -> watch::Receiver<Option<String>> {
         self.0.shared.broken.subscribe()
+    }
+
+    /// Changes with every durable transaction: whoever waits for marks looks again then.
+    #[must_use]
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.0.shared.committed.subscribe()
     }
 
     /// Whether a commit has failed.
@@ -403,6 +411,7 @@ impl Shared {
             .store(last_sequence(&writer.head), Ordering::Release);
         self.commits.store(writer.commits, Ordering::Relaxed);
         self.rows.store(writer.written, Ordering::Relaxed);
+        self.committed.send_if_modified(|commits| std::mem::replace(commits, writer.commits) != writer.commits);
     }
 }
 

@@ -14,8 +14,8 @@ use crate::config::shape::Pace;
 use crate::provision::call::Class;
 use crate::provision::pace::{Health, Heard};
 
-/// Calls that may follow each other without a gap after a pause, within the rate.
-const BURST: u32 = 4;
+/// An eighth of a second's calls may follow each other without a gap after a pause, within the rate.
+const BURST: u32 = 8;
 /// When to ask again about something that gives no time of its own.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -72,7 +72,7 @@ impl Gate {
     #[must_use]
     pub fn new(pace: &Pace, clock: Clock) -> Self {
         let places = pace.concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let bucket = |rate: u32| Bucket::new(rate, BURST.min(rate));
+        let bucket = |rate: u32| Bucket::new(rate, rate.div_ceil(BURST));
         Self(Arc::new(Inner {
             clock,
             light: bucket(pace.light),
@@ -135,6 +135,23 @@ impl Gate {
     #[must_use]
     pub fn health(&self) -> Health {
         self.0.lock().health
+    }
+
+    /// Until when no call would pass at once: the application is left alone, or another call is finding out whether it
+    /// is back. `None`: one would.
+    #[must_use]
+    pub fn closed(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.0.lock().look(now) {
+            Entry::Ahead(until) => Some(until),
+            Entry::Taken => Some(now.plus(SOON)),
+            Entry::Open | Entry::Probe => None,
+        }
+    }
+
+    /// Whether the next call finds out whether the application is back: then one is enough.
+    #[must_use]
+    pub fn probing(&self) -> bool {
+        self.0.lock().health.failures > 0
     }
 
     async fn wait_for(&self, until: Timestamp, deadline: Timestamp) -> Result<(), Closed> {
