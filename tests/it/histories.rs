@@ -438,8 +438,11 @@ fn play(application: &Application, kind: Kindness, script: &[Ask], ways: &[usize
     let told = || format!("{kind:?} {script:?} {:?}\nworld {:?}\nlink {:?}", ways.iter().map(|at| WAYS[*at]).collect::<Vec<_>>(), sim.world.accounts, sim.resource);
     let accounts: Vec<&Account> = sim.world.by_name("ada@x.example").map(|(_, account)| account).collect();
     assert!(accounts.len() <= 1, "two accounts of one person: {}", told());
+    // An account that somebody else made and that was never adopted is not ours to take away.
+    let ours: Vec<&&Account> = accounts.iter().filter(|account| account.display != "Somebody").collect();
+    assert!(accounts.iter().all(|account| account.display != "Somebody" || account.active), "a stranger's account was touched: {}", told());
     match &sim.resource {
-        None => assert!(accounts.is_empty(), "deleted and still there: {}", told()),
+        None => assert!(ours.is_empty(), "deleted and still there: {}", told()),
         Some(resource) => {
             let wanted = |key: &str| resource.attributes.get(key).cloned().unwrap_or_default();
             assert!(resource.deleted.is_none(), "a tombstone is left with nothing to do: {}", told());
@@ -451,8 +454,8 @@ fn play(application: &Application, kind: Kindness, script: &[Ask], ways: &[usize
                 let link = link.unwrap_or_else(|| panic!("no link: {}", told()));
                 assert_eq!((link.state, link.uncertain), (State::Active, None), "{}", told());
             } else {
-                assert!(accounts.iter().all(|account| !account.active), "still active: {}", told());
-                assert_eq!(link.is_some(), !accounts.is_empty(), "{}", told());
+                assert!(ours.iter().all(|account| !account.active), "still active: {}", told());
+                assert_eq!(link.is_some(), !ours.is_empty(), "{}", told());
             }
         }
     }
