@@ -1,0 +1,466 @@
+//! The synchronous writer: a batch of jobs becomes one durable transaction.
+//!
+//! Each job's preconditions are checked before its first row is written, so that one that fails takes no neighbour
+//! with it. The thread in [`super::writer`] only loops over this; a simulation calls it inline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use redb::Database;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::safety::{self, Take};
+use crate::scim::{Handle, Resource};
+
+use super::change::{Budget, ChangeSet, MarkEdit, MemberEdit, Put};
+use super::ids::Instance;
+use super::keys::{self, tag};
+use super::tables::{self, Head, Trouble, name};
+use super::transaction::{Transaction, from_json, json};
+
+/// The durable plan of a write that is about to call an application.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Intent {
+    /// What is committed if nobody lives to say how it went: links `uncertain`, marks due, journal `unknown`.
+    pub if_unknown: ChangeSet,
+    /// What the commit after the calls will put, as far as that is known: checked like `if_unknown`, not stored.
+    pub checks: Vec<Put>,
+    /// What the safety limit is asked first.
+    pub budget: Option<Budget>,
+}
+
+/// What stands in the way of a commit. The caller's snapshot was not the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// The resource's row is not the one that the change was made from.
+    Row(Handle),
+    /// This one has the userName.
+    UserName(Handle),
+    /// This one has the id.
+    Id(Handle),
+    /// This one has the account.
+    Remote(Handle),
+    /// The intent is settled already.
+    Intent(u64),
+}
+
+/// Why nothing was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitError {
+    /// A precondition does not hold. Nothing was written.
+    Conflict(Conflict),
+    /// The safety limit refuses the removal. Nothing was written.
+    Held,
+    /// The queue is full. Nothing was written.
+    Full,
+    /// The write failed. Where the store is broken now, nobody knows whether it is on disk; else it is not.
+    Failed(String),
+}
+
+impl std::fmt::Display for CommitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Conflict(conflict) => write!(f, "a precondition does not hold: {conflict:?}"),
+            Self::Held => f.write_str("the safety limit holds this removal"),
+            Self::Full => f.write_str("the queue of writes is full"),
+            Self::Failed(text) => write!(f, "the write failed: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for CommitError {}
+
+/// A commit that is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// The sequence of the change set's first record; 0 if it had none.
+    pub first_sequence: u64,
+    /// The generations of the marks that were set, in the order of their edits; 0 where the resource is gone.
+    pub generations: Vec<u64>,
+}
+
+/// One thing for the writer to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    Commit(Box<ChangeSet>),
+    Intend(Box<Intent>),
+    /// The configuration's fingerprint.
+    Configure(String),
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Done {
+    Committed(Committed),
+    Intended(u64),
+    Configured(u64),
+}
+
+/// The configuration that decided last.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Generation {
+    pub(super) generation: u64,
+    pub(super) fingerprint: String,
+}
+
+/// Why a job was not done.
+enum Stop {
+    Refused(CommitError),
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<Conflict> for Stop {
+    fn from(conflict: Conflict) -> Self {
+        Self::Refused(CommitError::Conflict(conflict))
+    }
+}
+
+/// The only writer of a data file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    db: Arc<Database>,
+    instance: Instance,
+    /// As it is on disk.
+    pub(super) head: Head,
+    /// Rows written since this started.
+    pub(super) written: u64,
+    /// Commits since this started.
+    pub(super) commits: u64,
+    /// Edges of the dead are left to be dropped.
+    pub(super) sweeps: bool,
+    /// Left-over work met a damaged row: it is left alone until the next start, requests go on.
+    pub(super) stuck: bool,
+}
+
+impl Writer {
+    /// `sweeps`: an earlier process left edges of the dead.
+    pub(super) fn new(db: Arc<Database>, instance: Instance, head: Head, sweeps: bool) -> Self {
+        Self {
+            db,
+            instance,
+            head,
+            written: 0,
+            commits: 0,
+            sweeps,
+            stuck: false,
+        }
+    }
+
+    /// One durable transaction: two-phase, because a commit that a crash interrupts is then whole or absent whatever
+    /// the disk made of the order; no quick repair, because the check at every open would not use it.
+    pub(super) fn transact<R>(
+        &mut self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<R, Trouble>,
+    ) -> Result<R, Trouble> {
+        let mut transaction = self.db.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        let mut open = Transaction::open(&transaction, self.instance, self.head.clone())?;
+        let result = work(&mut open)?;
+        let sweeps = open.sweeps;
+        let (head, written) = open.finish()?;
+        transaction.commit()?;
+        self.head = head;
+        self.written += written;
+        self.commits += 1;
+        self.sweeps |= sweeps;
+        Ok(result)
+    }
+
+    /// Does all of a batch in one transaction. An error means that the engine failed and nobody knows what is on disk.
+    pub(super) fn apply(&mut self, batch: &[Job]) -> Result<Vec<Result<Done, CommitError>>, String> {
+        let together = self.transact(|transaction| {
+            batch
+                .iter()
+                .map(|job| match run(transaction, job) {
+                    Ok(done) => Ok(Ok(done)),
+                    Err(Stop::Refused(error)) => Ok(Err(error)),
+                    Err(Stop::Trouble(trouble)) => Err(trouble),
+                })
+                .collect::<Result<Vec<_>, Trouble>>()
+        });
+        match (together, batch) {
+            (Ok(results), _) => Ok(results),
+            (Err(Trouble::Engine(text)), _) => Err(text),
+            (Err(Trouble::Damaged(text)), [_]) => Ok(vec![Err(CommitError::Failed(text))]),
+            // The transaction is gone. One job met a damaged row; alone, it fails alone.
+            (Err(Trouble::Damaged(_)), jobs) => {
+                let mut results = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    results.append(&mut self.apply(std::slice::from_ref(job))?);
+                }
+                Ok(results)
+            }
+        }
+    }
+}
+
+fn run(transaction: &mut Transaction<'_>, job: &Job) -> Result<Done, Stop> {
+    match job {
+        Job::Commit(set) => {
+            let plan = check(transaction, set)?;
+            Ok(Done::Committed(perform(transaction, set, plan)?))
+        }
+        Job::Intend(intent) => intend(transaction, intent).map(Done::Intended),
+        Job::Configure(fingerprint) => Ok(Done::Configured(configure(transaction, fingerprint)?)),
+    }
+}
+
+fn intend(transaction: &mut Transaction<'_>, intent: &Intent) -> Result<u64, Stop> {
+    check(transaction, &intent.if_unknown)?;
+    if !intent.checks.is_empty() {
+        let last = ChangeSet {
+            puts: intent.checks.clone(),
+            ..ChangeSet::default()
+        };
+        check(transaction, &last)?;
+    }
+    if let Some(budget) = &intent.budget {
+        take(transaction, budget)?;
+    }
+    let id = transaction.head.next_intent;
+    transaction.head.next_intent = id.saturating_add(1);
+    // A handle that an intent names is spoken for, though its row is not there yet.
+    for put in intent.if_unknown.puts.iter().chain(&intent.checks) {
+        let next = put.resource.handle.0.saturating_add(1);
+        transaction.head.next_handle = transaction.head.next_handle.max(next);
+    }
+    transaction.put_intent(id, json(&intent.if_unknown)?)?;
+    Ok(id)
+}
+
+fn take(transaction: &mut Transaction<'_>, budget: &Budget) -> Result<(), Stop> {
+    let key = keys::counted(&budget.application, budget.handle);
+    let counted = tables::read_number(&transaction.keys, &key)?;
+    let tally = transaction.tally(&budget.application)?;
+    let already = tally.window.is_some_and(|window| {
+        counted == Some(window.started.0)
+            && budget.now.0 < window.started.0.saturating_add(budget.window)
+    });
+    let taken = safety::take(
+        tally.window,
+        tally.holds,
+        tally.active,
+        already,
+        budget.limit,
+        budget.window,
+        budget.now,
+    );
+    match taken {
+        Take::Granted(window) => {
+            tally.window = Some(window);
+            transaction.put_key(&key, window.started.0.to_be_bytes().to_vec())?;
+            Ok(())
+        }
+        Take::Counted => Ok(()),
+        Take::Held => Err(Stop::Refused(CommitError::Held)),
+    }
+}
+
+fn configure(transaction: &mut Transaction<'_>, fingerprint: &str) -> Result<u64, Trouble> {
+    let mut last: Generation = match transaction.state(name::CONFIG)? {
+        Some(bytes) => from_json(&bytes)?,
+        None => Generation::default(),
+    };
+    if last.fingerprint != fingerprint {
+        last.generation = last.generation.saturating_add(1);
+        fingerprint.clone_into(&mut last.fingerprint);
+        transaction.put_state(name::CONFIG, json(&last)?)?;
+    }
+    Ok(last.generation)
+}
+
+/// What a checked change set has to write beyond its rows.
+struct Plan {
+    /// The row as it stands for each put, then for each erased one.
+    before: Vec<Option<Resource>>,
+    remove: BTreeSet<Vec<u8>>,
+    insert: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Every precondition, before the first row is written. Reads only.
+fn check(transaction: &Transaction<'_>, set: &ChangeSet) -> Result<Plan, Stop> {
+    let mut plan = Plan {
+        before: Vec::with_capacity(set.puts.len() + set.erase.len()),
+        remove: BTreeSet::new(),
+        insert: BTreeMap::new(),
+    };
+    if let Some(intent) = set.settles
+        && !transaction.has_intent(intent)?
+    {
+        return Err(Conflict::Intent(intent).into());
+    }
+    let mut seen = BTreeSet::new();
+    let puts = set.puts.iter().map(|put| put.resource.handle);
+    for handle in puts.chain(set.erase.iter().map(|erased| erased.handle)) {
+        if !seen.insert(handle) {
+            return Err(Conflict::Row(handle).into());
+        }
+    }
+    for put in &set.puts {
+        let handle = put.resource.handle;
+        let stored = transaction.resource(handle)?;
+        let stands = stored.as_ref().map(|stored| stored.version) == put.expect
+            // The version counts what clients see; what a worker wrote shows in the links only.
+            && match (&put.before, &stored) {
+                (Some(before), Some(stored)) => before.links == stored.links,
+                _ => true,
+            };
+        if !stands {
+            return Err(Conflict::Row(handle).into());
+        }
+        plan.replace(transaction, stored, Some(&put.resource))?;
+    }
+    for erased in &set.erase {
+        let stored = transaction.resource(erased.handle)?;
+        if stored.as_ref().map(|stored| stored.version) != Some(erased.version) {
+            return Err(Conflict::Row(erased.handle).into());
+        }
+        plan.replace(transaction, stored, None)?;
+    }
+    for edit in &set.members {
+        let put = set.puts.iter().find(|put| put.resource.handle == edit.group);
+        if put.is_none() && !transaction.is_live(edit.group)? {
+            return Err(Conflict::Row(edit.group).into());
+        }
+    }
+    for (key, value) in &plan.insert {
+        if let Some(conflict) = unique(key)
+            && let Some(holder) = tables::read_handle(&transaction.keys, key)?
+            && value.as_slice() != holder.0.to_be_bytes().as_slice()
+            && !plan.remove.contains(key)
+        {
+            return Err(conflict(holder).into());
+        }
+    }
+    Ok(plan)
+}
+
+/// What it is called when somebody else has this key; `None`: several may have it.
+fn unique(key: &[u8]) -> Option<fn(Handle) -> Conflict> {
+    match key.first() {
+        Some(&tag::ID) => Some(Conflict::Id),
+        Some(&tag::USER_NAME) => Some(Conflict::UserName),
+        Some(&tag::REMOTE) => Some(Conflict::Remote),
+        _ => None,
+    }
+}
+
+impl Plan {
+    /// Notes what becomes of the look-up keys. What stands in the file decides, not what the caller remembers of it.
+    fn replace(
+        &mut self,
+        transaction: &Transaction<'_>,
+        before: Option<Resource>,
+        after: Option<&Resource>,
+    ) -> Result<(), Stop> {
+        let list = |resource: &Resource| {
+            keys::keys(
+                resource,
+                transaction.instance.is_ours(&resource.id, resource.handle),
+            )
+        };
+        let mut old = before.as_ref().map(list).unwrap_or_default();
+        for (key, value) in after.map(list).unwrap_or_default() {
+            if old.remove(&key).is_some() {
+                continue;
+            }
+            let conflict = unique(&key);
+            // Two rows of one change set must not want the same key either.
+            if let Some(first) = self.insert.insert(key, value)
+                && let Some(conflict) = conflict
+            {
+                return Err(conflict(Handle(tables::number(&first)?)).into());
+            }
+        }
+        self.remove.extend(old.into_keys());
+        self.before.push(before);
+        Ok(())
+    }
+}
+
+fn perform(
+    transaction: &mut Transaction<'_>,
+    set: &ChangeSet,
+    plan: Plan,
+) -> Result<Committed, Trouble> {
+    for key in plan.remove.iter().filter(|key| !plan.insert.contains_key(*key)) {
+        transaction.drop_key(key)?;
+    }
+    for (key, value) in plan.insert {
+        transaction.put_key(&key, value)?;
+    }
+    let after = set.puts.iter().map(|put| Some(&put.resource));
+    let erased = set.erase.iter().map(|_| None);
+    for (before, after) in plan.before.iter().zip(after.chain(erased)) {
+        transaction.put_row(before.as_ref(), after)?;
+        let was_live = before.as_ref().is_some_and(|row| row.deleted.is_none());
+        let is_live = after.is_some_and(|row| row.deleted.is_none());
+        if let Some(before) = before
+            && was_live
+            && !is_live
+        {
+            transaction.drop_edges(before.handle)?;
+        }
+        if let (Some(before), None) = (before, after) {
+            transaction.clear_marks(before.handle)?;
+            for link in &before.links {
+                transaction.drop_key(&keys::counted(&link.application, before.handle))?;
+            }
+        }
+    }
+    for edit in &set.members {
+        change_members(transaction, set, edit)?;
+    }
+    let first_sequence = transaction.append(&set.journal)?;
+    let mut generations = Vec::new();
+    for edit in &set.marks {
+        generations.extend(change_mark(transaction, edit, first_sequence)?);
+    }
+    if let Some(intent) = set.settles {
+        transaction.drop_intent(intent)?;
+    }
+    Ok(Committed {
+        first_sequence: first_sequence.unwrap_or(0),
+        generations,
+    })
+}
+
+fn change_members(
+    transaction: &mut Transaction<'_>,
+    set: &ChangeSet,
+    edit: &MemberEdit,
+) -> Result<(), Trouble> {
+    let Some(group) = transaction.resource(edit.group)? else {
+        return Ok(());
+    };
+    // The group goes in this very change set, and its edges with it.
+    if group.deleted.is_some() {
+        return Ok(());
+    }
+    let changed = transaction.edit_members(edit)?;
+    let put = set.puts.iter().any(|put| put.resource.handle == edit.group);
+    if changed && !put {
+        transaction.touch(&group, edit)?;
+    }
+    Ok(())
+}
+
+/// The generation of a mark that was set; 0 where its resource is gone.
+fn change_mark(
+    transaction: &mut Transaction<'_>,
+    edit: &MarkEdit,
+    sequence: Option<u64>,
+) -> Result<Option<u64>, Trouble> {
+    if let MarkEdit::Set { handle, .. } = edit
+        && transaction.row(*handle, |_| ())?.is_none()
+    {
+        return Ok(Some(0));
+    }
+    transaction.edit_mark(edit, sequence)
+}

@@ -1,0 +1,246 @@
+//! Marks: set, moved, cleared, and found by their due time.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::error::Fault;
+use crate::scim::Handle;
+
+use super::change::{Lane, Mark, MarkEdit};
+use super::keys::{self, Key, tag};
+use super::tables::{self, MARKS, Seal, Trouble};
+use super::transaction::{Transaction, from_json, json};
+use super::view::View;
+
+/// Requests that a mark remembers; the oldest are forgotten.
+const CAUSES: usize = 8;
+
+const LANES: [Lane; 4] = [Lane::Deactivate, Lane::Create, Lane::Update, Lane::Group];
+
+/// A mark's row; resource and application are its key.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    generation: u64,
+    due: Timestamp,
+    attempts: u32,
+    lane: Lane,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cause: Vec<u64>,
+}
+
+impl Transaction<'_> {
+    /// Sets or clears a mark. The generation that a set one has now. `sequence`: the change set's first record.
+    ///
+    /// The caller has seen to it that the resource is there.
+    pub(super) fn edit_mark(
+        &mut self,
+        edit: &MarkEdit,
+        sequence: Option<u64>,
+    ) -> Result<Option<u64>, Trouble> {
+        match edit {
+            MarkEdit::Set {
+                handle,
+                application,
+                due,
+                attempts,
+                lane,
+                caused,
+            } => {
+                let before = self.drop_due(*handle, application)?;
+                if before.is_none() {
+                    let tally = self.tally(application)?;
+                    tally.marks = tally.marks.saturating_add(1);
+                }
+                let mut cause = before.map(|row| row.cause).unwrap_or_default();
+                cause.extend(sequence.filter(|_| *caused));
+                cause.drain(..cause.len().saturating_sub(CAUSES));
+                let generation = self.head.next_generation;
+                self.head.next_generation = generation.saturating_add(1);
+                let row = Row {
+                    generation,
+                    due: *due,
+                    attempts: *attempts,
+                    lane: *lane,
+                    cause,
+                };
+                self.put_mark(&keys::mark(*handle, application), Some(json(&row)?))?;
+                self.put_key(&keys::due(application, *lane, *due, *handle), Vec::new())?;
+                Ok(Some(generation))
+            }
+            MarkEdit::Clear {
+                handle,
+                application,
+                generation,
+            } => {
+                let key = keys::mark(*handle, application);
+                let stands = match self.mark(&key)? {
+                    Some(bytes) => from_json::<Row>(&bytes)?.generation == *generation,
+                    None => false,
+                };
+                if stands {
+                    self.clear_mark(*handle, application)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Clears every mark of a resource that is erased.
+    pub(super) fn clear_marks(&mut self, handle: Handle) -> Result<(), Trouble> {
+        for key in self.marks_of(handle)? {
+            self.clear_mark(handle, &application_of(&key)?)?;
+        }
+        Ok(())
+    }
+
+    fn clear_mark(&mut self, handle: Handle, application: &str) -> Result<(), Trouble> {
+        self.drop_due(handle, application)?;
+        self.put_mark(&keys::mark(handle, application), None)?;
+        let tally = self.tally(application)?;
+        tally.marks = tally.marks.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Takes a mark's due key away and returns its row.
+    fn drop_due(&mut self, handle: Handle, application: &str) -> Result<Option<Row>, Trouble> {
+        let Some(bytes) = self.mark(&keys::mark(handle, application))? else {
+            return Ok(None);
+        };
+        let row: Row = from_json(&bytes)?;
+        self.drop_key(&keys::due(application, row.lane, row.due, handle))?;
+        Ok(Some(row))
+    }
+}
+
+impl View {
+    /// One mark.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`]: a damaged row, or the disk.
+    pub fn mark(&self, handle: Handle, application: &str) -> Result<Option<Mark>, Fault> {
+        let table = self.table(MARKS)?;
+        let bytes = tables::read(&table, Seal::Mark, &keys::mark(handle, application))?;
+        Ok(match bytes {
+            Some(bytes) => Some(mark(handle, application, &bytes)?),
+            None => None,
+        })
+    }
+
+    /// All marks of a resource, by application.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn marks(&self, handle: Handle) -> Result<Vec<Mark>, Fault> {
+        let prefix = handle.0.to_be_bytes();
+        let mut found = Vec::new();
+        let table = self.table(MARKS)?;
+        tables::scan(&table, Seal::Mark, &prefix, &prefix, |key, value| {
+            found.push(mark(handle, &application_of(key)?, value)?);
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// At most `limit` marks that are due at `now`: lane by lane, in each the longest due first.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn due(
+        &self,
+        application: &str,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Mark>, Fault> {
+        let mut handles = Vec::new();
+        for lane in LANES {
+            if handles.len() >= limit {
+                break;
+            }
+            self.due_keys(application, lane, |due, handle| {
+                let due = due <= now && due != Timestamp::NEVER;
+                if due {
+                    handles.push(handle);
+                }
+                due && handles.len() < limit
+            })?;
+        }
+        let mut found = Vec::with_capacity(handles.len());
+        for handle in handles {
+            let mark = self.mark(handle, application)?.ok_or_else(|| {
+                Trouble::Damaged(format!("{} is due at {application} without mark", handle.0))
+            })?;
+            found.push(mark);
+        }
+        Ok(found)
+    }
+
+    /// When the next mark of an application is due; `None` if none will be by itself.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn next_due(&self, application: &str) -> Result<Option<Timestamp>, Fault> {
+        let mut next = Timestamp::NEVER;
+        for lane in LANES {
+            self.due_keys(application, lane, |due, _| {
+                next = next.min(due);
+                false
+            })?;
+        }
+        Ok((next != Timestamp::NEVER).then_some(next))
+    }
+
+    /// How many marks an application has, due or not.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn mark_count(&self, application: &str) -> Result<u64, Fault> {
+        Ok(self.tally(application)?.marks)
+    }
+
+    fn due_keys(
+        &self,
+        application: &str,
+        lane: Lane,
+        mut each: impl FnMut(Timestamp, Handle) -> bool,
+    ) -> Result<(), Trouble> {
+        let prefix = Key::new(tag::DUE)
+            .text(application)
+            .byte(lane as u8)
+            .done();
+        tables::scan(&self.keys, Seal::Key, &prefix, &prefix, |key, _| {
+            let due = key.get(prefix.len()..).map_or(0, first_number);
+            let more = each(Timestamp(due), Handle(keys::last_number(key)));
+            Ok(if more {
+                std::ops::ControlFlow::Continue(())
+            } else {
+                std::ops::ControlFlow::Break(())
+            })
+        })
+    }
+}
+
+fn first_number(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk::<8>()
+        .map_or(0, |number| u64::from_be_bytes(*number))
+}
+
+fn application_of(key: &[u8]) -> Result<String, Trouble> {
+    key.get(8..)
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .map(str::to_owned)
+        .ok_or_else(|| Trouble::Damaged("a mark's key names no application".into()))
+}
+
+fn mark(handle: Handle, application: &str, bytes: &[u8]) -> Result<Mark, Trouble> {
+    let row: Row = from_json(bytes)?;
+    Ok(Mark {
+        handle,
+        application: application.to_owned(),
+        generation: row.generation,
+        due: row.due,
+        attempts: row.attempts,
+        lane: row.lane,
+        cause: row.cause,
+    })
+}
