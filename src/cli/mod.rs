@@ -1,9 +1,12 @@
 //! The command line: one file a command, each with its `Args` and its `run`.
 //!
-//! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 70 a failure of our own.
+//! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 66 no data file, 70 a failure
+//! of our own, 75 try again.
 
 pub mod check;
 pub mod log;
+pub mod report;
+pub mod sandbox;
 pub mod token;
 
 use std::ffi::OsString;
@@ -14,6 +17,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Wrong usage, or a configuration with mistakes (`EX_USAGE`).
 pub const USAGE: u8 = 64;
+/// Try again (`EX_TEMPFAIL`): the data file is in use, or a commit failed and its outcome is unknown.
+pub const TEMPORARY: u8 = 75;
 /// A failure of our own or of the system below us (`EX_SOFTWARE`).
 pub const FAILURE: u8 = 70;
 
@@ -33,6 +38,10 @@ struct Usher {
 /// What to do. A command is one line here and one in [`Command::run`].
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the stand-in for Zoom's SCIM API
+    Sandbox(sandbox::Args),
+    /// Shows what was provisioned, for whom, and how it ended
+    Report(report::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -42,6 +51,8 @@ enum Command {
 impl Command {
     fn run(self) -> ExitCode {
         match self {
+            Self::Sandbox(args) => sandbox::run(args),
+            Self::Report(args) => report::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }
@@ -107,9 +118,13 @@ mod tests {
             ("usher check --config", 64),
             ("usher check --format yaml", 64),
             ("usher token", 64),
+            ("usher report --limit 0", 64),
+            ("usher sandbox --listen here", 64),
             ("usher --help", 0),
             ("usher --version", 0),
             ("usher check --help", 0),
+            ("usher report --help", 0),
+            ("usher sandbox --help", 0),
         ] {
             let read = read(line.split(' ').map(OsString::from));
             let (found, text) = read.expect_err(line);
