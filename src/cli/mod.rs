@@ -1,10 +1,12 @@
 //! The command line: one file a command, each with its `Args` and its `run`.
 //!
-//! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 70 a failure of our own.
+//! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 66 no data file, 70 a failure
+//! of our own, 75 try again.
 
 pub mod check;
 pub mod demo;
 pub mod log;
+pub mod report;
 pub mod sandbox;
 pub mod serve;
 pub mod token;
@@ -44,6 +46,8 @@ enum Command {
     Demo(demo::Args),
     /// Runs the stand-in for Zoom's SCIM API
     Sandbox(sandbox::Args),
+    /// Shows what was provisioned, for whom, and how it ended
+    Report(report::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -56,6 +60,7 @@ impl Command {
             Self::Serve(args) => serve::run(args),
             Self::Demo(args) => demo::run(args),
             Self::Sandbox(args) => sandbox::run(args),
+            Self::Report(args) => report::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }
@@ -121,9 +126,13 @@ mod tests {
             ("usher check --config", 64),
             ("usher check --format yaml", 64),
             ("usher token", 64),
+            ("usher report --limit 0", 64),
+            ("usher sandbox --listen here", 64),
             ("usher --help", 0),
             ("usher --version", 0),
             ("usher check --help", 0),
+            ("usher report --help", 0),
+            ("usher sandbox --help", 0),
         ] {
             let read = read(line.split(' ').map(OsString::from));
             let (found, text) = read.expect_err(line);

@@ -9,6 +9,9 @@ use crate::sandbox::{Options, Sandbox};
 
 /// The flags of `usher sandbox`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Everything is in memory and ends with the process.\nExit code: 0 stopped, 1 it cannot listen.\n\nExample:\n  usher sandbox --listen 127.0.0.1:9900"
+)]
 pub struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:9900")]

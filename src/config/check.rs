@@ -7,7 +7,7 @@ mod mapping;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use toml::de::DeTable;
 use super::problem::Problem;
 use super::read::{Node, Notes, Table};
 use super::shape::{
-    Admin, Client, Config, Journal, Limits, Log, PatchResponse, PutMembers, Server, Store,
+    Admin, Client, Config, Journal, Limits, Log, PatchResponse, Places, PutMembers, Server, Store,
 };
 use super::value;
 use crate::scim::filter::{Bounds, Filter};
@@ -69,6 +69,35 @@ pub fn check(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Proble
     } else {
         Err(problems)
     }
+}
+
+/// Reads only where the admin socket and the data file are, from the file of the name `file` in the directory `beside`.
+/// No secret is fetched, and no other key is looked at.
+///
+/// # Errors
+/// Mistakes in these two, and broken syntax: what it may have swallowed must not be taken for a default.
+pub fn places(text: &str, file: String, beside: &Path) -> Result<Places, Vec<Problem>> {
+    let (tree, syntax) = DeTable::parse_recoverable(text);
+    let notes = Notes::new(text, file);
+    let root = Table::root(&notes, tree.get_ref());
+    let places = Places {
+        socket: socket(&root.table("admin"), beside),
+        store: data_file(&root.table("store"), beside),
+    };
+    let problems = notes.finish(&syntax);
+    if problems.is_empty() {
+        Ok(places)
+    } else {
+        Err(problems)
+    }
+}
+
+fn socket(admin: &Table<'_>, beside: &Path) -> PathBuf {
+    admin.path("socket", "usher.sock", beside)
+}
+
+fn data_file(store: &Table<'_>, beside: &Path) -> PathBuf {
+    store.path("path", "usher.redb", beside)
 }
 
 fn whole(root: Table<'_>, around: &Surroundings<'_>) -> Config {
@@ -164,7 +193,7 @@ fn limits(table: Table<'_>) -> Limits {
 
 fn admin(table: Table<'_>, scim: SocketAddr, beside: &Path) -> Admin {
     let admin = Admin {
-        socket: table.path("socket", "usher.sock", beside),
+        socket: socket(&table, beside),
         listen: listen(&table, SocketAddr::from(([127, 0, 0, 1], 8081))),
     };
     if admin.listen == scim && scim.port() != 0 {
@@ -187,7 +216,7 @@ fn admin(table: Table<'_>, scim: SocketAddr, beside: &Path) -> Admin {
 
 fn store(table: Table<'_>, beside: &Path) -> Store {
     let store = Store {
-        path: table.path("path", "usher.redb", beside),
+        path: data_file(&table, beside),
         cache: table.size("cache", 1..=(1 << 40), 64 << 20),
     };
     table.finish();

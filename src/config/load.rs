@@ -5,9 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::check::{Refusal, Source, Surroundings, check};
+use super::check::{self, Refusal, Source, Surroundings, check};
 use super::problem::{Lines, Problem};
-use super::shape::Config;
+use super::shape::{Config, Places};
 
 /// The largest configuration file, in bytes.
 const FILE_LIMIT: u64 = 16 << 20;
@@ -19,21 +19,38 @@ const SECRET_LIMIT: u64 = 64 << 10;
 /// # Errors
 /// Every mistake in it, by position; or the one that kept it from being read.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Problem>> {
+    parse(&text(path)?, path, env)
+}
+
+/// Reads of the file at `path` only where the admin socket and the data file are. Mistakes elsewhere do not matter and
+/// no secret is read: who asks for a report need not be who may run the gateway.
+///
+/// # Errors
+/// Mistakes in these two keys or in the syntax; or what kept the file from being read.
+pub fn places(path: &Path) -> Result<Places, Vec<Problem>> {
+    check::places(&text(path)?, path.display().to_string(), beside(path))
+}
+
+/// The directory that a file's relative paths are relative to.
+fn beside(origin: &Path) -> &Path {
+    origin.parent().unwrap_or(Path::new(""))
+}
+
+fn text(path: &Path) -> Result<String, Vec<Problem>> {
     let bytes = match read(path, FILE_LIMIT) {
         Ok((bytes, _mode)) => bytes,
         Err(why) => return Err(vec![unread(path, (1, 1), why, "a configuration file")]),
     };
-    let text = match std::str::from_utf8(&bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let good = String::from_utf8_lossy(good);
-            let place = Lines::new(&good).place(good.len());
-            let found = "bytes that are not UTF-8".to_owned();
-            return Err(vec![unread(path, place, found, "a TOML file in UTF-8")]);
-        }
-    };
-    parse(text, path, env)
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error
+            .as_bytes()
+            .get(..error.utf8_error().valid_up_to())
+            .unwrap_or_default();
+        let good = String::from_utf8_lossy(good);
+        let place = Lines::new(&good).place(good.len());
+        let found = "bytes that are not UTF-8".to_owned();
+        vec![unread(path, place, found, "a TOML file in UTF-8")]
+    })
 }
 
 /// Checks a configuration's text as if it stood in the file `origin`: relative paths are relative to its directory.
@@ -48,7 +65,7 @@ pub fn parse(
 ) -> Result<Config, Vec<Problem>> {
     let around = Surroundings {
         file: origin.display().to_string(),
-        beside: origin.parent().unwrap_or(Path::new("")),
+        beside: beside(origin),
         secret: &|source| secret(source, env),
     };
     check(text, &around)

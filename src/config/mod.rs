@@ -10,9 +10,9 @@ mod read;
 pub mod shape;
 pub(crate) mod value;
 
-pub use load::{load, parse};
+pub use load::{load, parse, places};
 pub use problem::Problem;
-pub use shape::Config;
+pub use shape::{Config, Places};
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,15 @@ pub struct Config {
     pub fingerprint: String,
 }
 
+/// Where a gateway is found: all that a report needs of its configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// `admin.socket`
+    pub socket: PathBuf,
+    /// `store.path`
+    pub store: PathBuf,
+}
+
 /// `[server]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {

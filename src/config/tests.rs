@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::shape::{MaxRemovals, Mode, ProfileName, Secret, Taking};
-use super::{Config, Problem, load, parse};
+use super::{Config, Places, Problem, load, parse, places};
 
 const SHIPPED: &str = include_str!("../../config/usher.toml");
 
@@ -507,4 +507,44 @@ fn the_recipes_lines_are_a_configuration() {
         names.push(config.clients[0].name.clone());
     }
     assert_eq!(names.len(), 9, "{names:?}");
+}
+
+#[test]
+fn places_need_nothing_else_to_be_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("usher.toml");
+    let read = |text: &str| {
+        std::fs::write(&path, text).expect("a file");
+        places(&path)
+    };
+    let at = |socket: &str, store: &str| {
+        Ok(Places {
+            socket: folder.path().join(socket),
+            store: folder.path().join(store),
+        })
+    };
+    let broken =
+        "[[application]]\nprofile = 'slack'\ncredentials = { token = { env = 'NOWHERE' } }\n";
+    for (text, wanted) in [
+        (String::new(), at("usher.sock", "usher.redb")),
+        (broken.to_owned(), at("usher.sock", "usher.redb")),
+        (
+            format!(
+                "[admin]\nsocket = '/run/u.sock'\nlisten = 7\n[store]\npath = 'd/u.redb'\ncash = 1\n{broken}"
+            ),
+            at("/run/u.sock", "d/u.redb"),
+        ),
+    ] {
+        assert_eq!(read(&text), wanted, "{text}");
+    }
+    for (text, key) in [
+        ("[store]\npath = 7\n", "store.path"),
+        ("[admin]\nsocket = ''\n", "admin.socket"),
+        ("admin = 1\n", "admin"),
+        ("[store\npath = 'u.redb'\n", ""),
+    ] {
+        let problems = read(text).expect_err(text);
+        assert_eq!(problems[0].key, key, "{text}");
+    }
+    assert!(places(folder.path()).is_err());
 }

@@ -24,7 +24,7 @@ const SIZES: [(&str, u64); 5] = [
 ];
 
 /// `250ms`, `4s`, `5m`, `1h`, `7d`: a whole number and one unit.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let ms = counted(text, &SPANS)?;
     (ms <= CENTURY_MS).then(|| Duration::from_millis(ms))
 }

@@ -2,3 +2,6 @@
 
 pub mod record;
 pub mod report;
+pub mod table;
+mod time;
+pub mod url;

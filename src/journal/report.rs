@@ -3,6 +3,8 @@
 //! A client's request makes the row; a worker's delivery that names the request as its cause settles it. A delivery
 //! that settles nothing (a side effect on somebody else, a repaired drift) is a row of its own.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::scim::Kind;
 
@@ -29,12 +31,15 @@ pub struct Query {
     pub limit: usize,
 }
 
-/// One operation in one application, or in the directory where no application is concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One operation in one application, or in the directory where no application is concerned. As JSON its times are
+/// RFC 3339: the admin socket and `usher report --format json` speak the same lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// When it was asked for.
+    #[serde(with = "super::time")]
     pub time: Timestamp,
     /// When a worker settled it.
+    #[serde(with = "super::time::optional")]
     pub settled: Option<Timestamp>,
     /// The journal's sequence of the request.
     pub sequence: u64,

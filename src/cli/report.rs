@@ -1,0 +1,509 @@
+//! `usher report`: what was provisioned, for whom, where, and how it ended. Asks a running gateway over its admin
+//! socket; where none answers, reads the data file. Needs no secret and changes nothing.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::{FAILURE, TEMPORARY, USAGE, complain, say};
+use crate::clock::{Clock, Timestamp};
+use crate::config;
+use crate::journal::record::{Operation, Status};
+use crate::journal::report::{Query, Row};
+use crate::journal::{table, url};
+use crate::store::{OpenError, Store};
+
+/// There is no data file (`EX_NOINPUT`).
+const NO_DATA: u8 = 66;
+/// How long the gateway may be silent: a search through a large journal takes a while.
+const SILENCE: Duration = Duration::from_secs(60);
+/// The largest answer, in bytes.
+const ANSWER: u64 = 1 << 30;
+
+/// `usher report`
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Asks the gateway on its admin socket; where none answers, reads the data file itself. TIME is UTC.\nA moment is a duration back from now (7d, 12h, 90m), a date, or an RFC 3339 time.\nWith --socket or --store and without --config, only the places named are tried.\nExit code: 0 done, 64 wrong usage, 66 no data file, 70 a failure, 75 try again.\n\nExample:\n  usher report --user jane@ --application zoom --status failure --since 7d"
+)]
+pub struct Args {
+    /// The beginning of the user's identifier, or of a group's name; case does not matter
+    #[arg(long, value_name = "PREFIX")]
+    user: Option<String>,
+    /// An application's name in the configuration
+    #[arg(long, value_name = "NAME")]
+    application: Option<String>,
+    /// A client's name in the configuration
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+    /// create, update, deactivate, reactivate, delete, adopt or membership
+    #[arg(long, value_parser = operation)]
+    operation: Option<Operation>,
+    /// success, failure, skipped, warning, held, queued or unknown
+    #[arg(long, value_parser = status)]
+    status: Option<Status>,
+    /// Not before this moment
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<String>,
+    /// Before this moment
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<String>,
+    /// The most rows, newest first
+    #[arg(long, value_name = "ROWS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    limit: u32,
+    /// How the rows are written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// The configuration, for the places of socket and data file [default: usher.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The gateway's admin socket
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// The data file
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For spreadsheets: RFC 4180
+    Csv,
+    /// For programs: one object a line
+    Json,
+}
+
+/// Why there is no report: the exit code, and what to say.
+#[derive(Debug, PartialEq, Eq)]
+struct Failed(u8, String);
+
+/// A report, and what to say beside it.
+#[derive(Debug)]
+struct Found {
+    rows: Vec<Row>,
+    note: Option<String>,
+}
+
+fn operation(text: &str) -> Result<Operation, String> {
+    url::word(text).ok_or_else(|| url::OPERATIONS.to_owned())
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    url::word(text).ok_or_else(|| url::STATUSES.to_owned())
+}
+
+/// Finds and prints.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    match find(&args, Clock::system().now()) {
+        Ok(Found { rows, note }) => {
+            if let Some(note) = note {
+                complain(&format!("usher: {note}\n"));
+            }
+            say(&match args.format {
+                Format::Table => table::table(&rows),
+                Format::Csv => table::csv(&rows),
+                Format::Json => table::json(&rows),
+            });
+            ExitCode::SUCCESS
+        }
+        Err(Failed(code, text)) => {
+            complain(&format!("usher: {text}\n"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn find(args: &Args, now: Timestamp) -> Result<Found, Failed> {
+    let query = query(args, now)?;
+    let (socket, store) = places(args)?;
+    let silent = match &socket {
+        None => None,
+        Some(path) => match UnixStream::connect(path) {
+            Ok(stream) => {
+                let rows = ask(&stream, &query).map_err(|Failed(code, why)| {
+                    Failed(code, format!("{}: {why}", path.display()))
+                })?;
+                return Ok(Found { rows, note: None });
+            }
+            Err(why) => Some(format!("no gateway answers on {} ({why})", path.display())),
+        },
+    };
+    match (silent, store) {
+        (Some(silent), None) => Err(Failed(TEMPORARY, silent)),
+        (silent, Some(store)) => read(&store, &query, silent.as_deref()),
+        (None, None) => Err(Failed(
+            USAGE,
+            String::from("neither a socket nor a data file is known"),
+        )),
+    }
+}
+
+fn query(args: &Args, now: Timestamp) -> Result<Query, Failed> {
+    let moment = |flag: &str, text: &Option<String>| match text {
+        None => Ok(None),
+        Some(text) => url::moment(text, now)
+            .map(Some)
+            .ok_or_else(|| Failed(USAGE, format!("--{flag} {text:?} is not {}", url::MOMENTS))),
+    };
+    Ok(Query {
+        user_prefix: args.user.clone(),
+        application: args.application.clone(),
+        client: args.client.clone(),
+        operation: args.operation,
+        status: args.status,
+        since: moment("since", &args.since)?,
+        until: moment("until", &args.until)?,
+        limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
+    })
+}
+
+/// Socket and data file. What is named beats the configuration, which is read unless something is named without it.
+fn places(args: &Args) -> Result<(Option<PathBuf>, Option<PathBuf>), Failed> {
+    let named = args.socket.is_some() || args.store.is_some();
+    let config = match &args.config {
+        None if named => return Ok((args.socket.clone(), args.store.clone())),
+        None => Path::new("usher.toml"),
+        Some(path) => path,
+    };
+    let places = config::places(config).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failed(USAGE, problems.join("\nusher: "))
+    })?;
+    Ok((
+        Some(args.socket.clone().unwrap_or(places.socket)),
+        Some(args.store.clone().unwrap_or(places.store)),
+    ))
+}
+
+/// Asks a running gateway.
+fn ask(mut stream: &UnixStream, query: &Query) -> Result<Vec<Row>, Failed> {
+    let lost =
+        |why: std::io::Error| Failed(TEMPORARY, format!("the gateway did not answer ({why})"));
+    stream.set_read_timeout(Some(SILENCE)).map_err(lost)?;
+    stream.set_write_timeout(Some(SILENCE)).map_err(lost)?;
+    let request = format!(
+        "GET /report?{} HTTP/1.1\r\nHost: usher\r\nConnection: close\r\n\r\n",
+        query.to_url()
+    );
+    stream.write_all(request.as_bytes()).map_err(lost)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER).read_to_end(&mut answer).map_err(lost)?;
+    answered(&answer)
+}
+
+/// The rows of an answer: JSON lines under a Content-Length, so that one which was cut shows.
+fn answered(answer: &[u8]) -> Result<Vec<Row>, Failed> {
+    let cut = || {
+        Failed(
+            TEMPORARY,
+            String::from("the gateway's answer was cut short"),
+        )
+    };
+    let foreign = || {
+        Failed(
+            FAILURE,
+            String::from("what answers there is no usher of this version"),
+        )
+    };
+    let end = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .ok_or_else(cut)?;
+    let (head, body) = answer.split_at(end);
+    let body = body.get(4..).unwrap_or_default();
+    let mut lines = std::str::from_utf8(head)
+        .map_err(|_| foreign())?
+        .split("\r\n");
+    let status: u16 = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok())
+        .ok_or_else(foreign)?;
+    let length: usize = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .ok_or_else(foreign)?;
+    let body = body.get(..length).ok_or_else(cut)?;
+    if status != 200 {
+        return Err(refused(status, body));
+    }
+    body.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).map_err(|_| foreign()))
+        .collect()
+}
+
+/// A SCIM error (RFC 7644 3.12) in our own words' place.
+fn refused(status: u16, body: &[u8]) -> Failed {
+    let error: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let detail = error
+        .as_ref()
+        .and_then(|error| error.get("detail")?.as_str());
+    let detail = detail.map_or_else(|| format!("the gateway answered {status}"), str::to_owned);
+    let code = match status {
+        503 => TEMPORARY,
+        400 => USAGE,
+        _ => FAILURE,
+    };
+    Failed(code, detail)
+}
+
+/// Reads the data file itself. `silent`: why no gateway was asked.
+fn read(path: &Path, query: &Query, silent: Option<&str>) -> Result<Found, Failed> {
+    let why = silent.map_or_else(String::new, |silent| format!("{silent}; "));
+    let store = Store::open_read_only(path).map_err(|error| {
+        let code = match error {
+            OpenError::Missing(_) => NO_DATA,
+            OpenError::Locked(_) | OpenError::NeedsRepair(_) => TEMPORARY,
+            OpenError::Refused(_) | OpenError::Newer { .. } | OpenError::Failed(_) => FAILURE,
+        };
+        Failed(code, format!("{why}{error}"))
+    })?;
+    let rows = store
+        .view()
+        .and_then(|view| view.journal(query))
+        .map_err(|fault| Failed(FAILURE, format!("{}: {}", path.display(), fault.internal())))?;
+    let checked = if store.checked() {
+        "a crash had left it open, so it was checked whole and repaired first"
+    } else {
+        "the rows read were checked, the file as a whole was not"
+    };
+    let note = format!("{why}read {} directly: {checked}", path.display());
+    Ok(Found {
+        rows,
+        note: Some(note),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::error::Fault;
+    use crate::journal::report::tests::record;
+    use crate::store::{ChangeSet, Options};
+
+    const NOW: Timestamp = Timestamp(1_795_465_845_120);
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        let words = std::iter::once("report").chain(line.split_whitespace());
+        Line::try_parse_from(words).expect(line).args
+    }
+
+    fn rows() -> Vec<Row> {
+        use Status::{Failure, Success};
+        let records = [
+            record(1, "ada", &[], &[("zoom", Success)]),
+            record(2, "bob", &[], &[("zoom", Failure), ("wiki", Success)]),
+        ];
+        records
+            .iter()
+            .flat_map(|record| crate::journal::report::rows(record, &[], &[]))
+            .collect()
+    }
+
+    fn http(status: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    /// A gateway's socket that gives one answer; what it was asked.
+    fn gateway(path: &Path, answer: Vec<u8>) -> thread::JoinHandle<String> {
+        let listener = UnixListener::bind(path).expect("a socket");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a caller");
+            let mut asked = Vec::new();
+            let mut byte = [0];
+            while !asked.ends_with(b"\r\n\r\n")
+                && stream.read(&mut byte).is_ok_and(|read| read == 1)
+            {
+                asked.extend_from_slice(&byte);
+            }
+            stream.write_all(&answer).expect("the caller reads");
+            String::from_utf8(asked).expect("a request")
+        })
+    }
+
+    /// A data file with two records.
+    fn data(path: &Path) -> Store {
+        let store = Store::open(&Options::new(path, NOW), |_| ()).expect("a data file");
+        let set = ChangeSet {
+            journal: vec![
+                record(0, "ada", &[], &[("zoom", Status::Success)]),
+                record(0, "bob", &[], &[("zoom", Status::Failure)]),
+            ],
+            ..ChangeSet::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let place = store.reserve().expect("a place");
+        runtime.block_on(place.commit(set)).expect("a commit");
+        store
+    }
+
+    #[test]
+    fn flags_make_a_query() {
+        let line = "--user Jane@ --application zoom --client okta --operation create --status failure --since 7d --until 2026-11-01 --limit 100";
+        let url = query(&args(line), NOW).expect("a query").to_url();
+        assert_eq!(
+            url,
+            "user=Jane%40&application=zoom&client=okta&operation=create&status=failure&since=1794861045120&until=1793491200000&limit=100"
+        );
+        assert_eq!(
+            query(&args(""), NOW).expect("a query").to_url(),
+            "limit=1000"
+        );
+        for line in ["--since soon", "--until 2026-02-30"] {
+            let Failed(code, text) = query(&args(line), NOW).expect_err(line);
+            assert_eq!(code, USAGE, "{text}");
+            assert!(
+                text.starts_with(line.split(' ').next().expect("a flag")),
+                "{text}"
+            );
+        }
+        for line in [
+            "--limit 0",
+            "--limit 1000001",
+            "--status done",
+            "--operation post",
+            "--format xml",
+        ] {
+            let words = std::iter::once("report").chain(line.split_whitespace());
+            assert!(Line::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_running_gateway_is_asked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("usher.sock");
+        // A place of its own in the configuration, and a secret that is nowhere.
+        let config = folder.path().join("usher.toml");
+        let text = "[admin]\nsocket = 'usher.sock'\n[[application]]\ncredentials = { token = { env = 'NOWHERE' } }\n";
+        std::fs::write(&config, text).expect("a file");
+        let asked = gateway(&socket, http("200 OK", table::json(&rows()).as_bytes()));
+        let mut args = args("--user ada --limit 3");
+        args.config = Some(config);
+        let found = find(&args, NOW).expect("a report");
+        assert_eq!(found.rows, rows());
+        assert_eq!(found.note, None);
+        let asked = asked.join().expect("one request");
+        assert!(
+            asked.starts_with("GET /report?user=ada&limit=3 HTTP/1.1\r\n"),
+            "{asked}"
+        );
+        assert!(asked.contains("\r\nConnection: close\r\n"), "{asked}");
+    }
+
+    #[test]
+    fn answers_that_are_no_report() {
+        let starting = Fault::Unavailable {
+            retry_after: 5,
+            detail: "The gateway is starting.".into(),
+        };
+        let wrong = Fault::InvalidValue("since must be a date.".into());
+        let whole = http("200 OK", table::json(&rows()).as_bytes());
+        let half = whole.get(..whole.len() - 9).expect("most of it").to_vec();
+        for (answer, code, told) in [
+            (
+                http("503 Service Unavailable", &starting.body()),
+                TEMPORARY,
+                "The gateway is starting.",
+            ),
+            (
+                http("400 Bad Request", &wrong.body()),
+                USAGE,
+                "since must be a date.",
+            ),
+            (
+                http("500 Internal Server Error", b"oops"),
+                FAILURE,
+                "the gateway answered 500",
+            ),
+            (half, TEMPORARY, "cut short"),
+            (Vec::new(), TEMPORARY, "cut short"),
+            (
+                http("200 OK", b"<html>\n"),
+                FAILURE,
+                "no usher of this version",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\n\r\n{}".to_vec(),
+                FAILURE,
+                "no usher of this version",
+            ),
+            (
+                b"SSH-2.0-x\r\n\r\n".to_vec(),
+                FAILURE,
+                "no usher of this version",
+            ),
+        ] {
+            let Failed(found, text) = answered(&answer).expect_err(told);
+            assert_eq!(found, code, "{text}");
+            assert!(text.contains(told), "{text}");
+        }
+        assert_eq!(answered(&whole), Ok(rows()));
+        assert_eq!(answered(&http("200 OK", b"")), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn without_a_gateway_the_file_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut args = args("--status failure");
+        args.store = Some(folder.path().join("usher.redb"));
+        let path = args.store.clone().expect("a path");
+        let fails = |args: &Args| match find(args, NOW) {
+            Err(Failed(code, text)) => (code, text),
+            Ok(found) => (0, format!("{found:?}")),
+        };
+
+        let (code, text) = fails(&args);
+        assert_eq!(code, NO_DATA, "{text}");
+        assert!(text.starts_with("there is no data file "), "{text}");
+
+        let store = data(&path);
+        let (code, text) = fails(&args);
+        assert_eq!(code, TEMPORARY, "{text}");
+        store.close().expect("closed");
+        drop(store);
+
+        args.socket = Some(folder.path().join("usher.sock"));
+        let found = find(&args, NOW).expect("a report");
+        let users: Vec<&str> = found.rows.iter().map(|row| row.user.as_str()).collect();
+        assert_eq!(users, ["bob@example.com"]);
+        let note = found.note.expect("a note");
+        assert!(note.starts_with("no gateway answers on "), "{note}");
+        assert!(
+            note.ends_with("the rows read were checked, the file as a whole was not"),
+            "{note}"
+        );
+
+        args.store = None;
+        let (code, text) = fails(&args);
+        assert_eq!(code, TEMPORARY, "{text}");
+        args.config = Some(folder.path().join("none.toml"));
+        let (code, text) = fails(&args);
+        assert_eq!(code, USAGE, "{text}");
+    }
+}
