@@ -270,8 +270,7 @@ impl Draft {
 
     /// `schemas` is made anew after every change; a password never gets this far.
     fn is_ignored(&self, attr: &AttrPath) -> bool {
-        self.is_core(attr)
-            && (name::same(&attr.attr, "schemas") || schema::is_password(self.kind, &attr.attr))
+        self.is_core(attr) && (name::same(&attr.attr, "schemas") || schema::is_password(&attr.attr))
     }
 
     fn is_read_only(&self, attr: &AttrPath) -> bool {

@@ -609,11 +609,16 @@ fn keys_of_the_body_come_in_any_case() {
     );
 }
 
-/// What a path names, as far as the property below needs it: the top-level key, and the key within an extension.
-fn names(path: &str) -> Vec<String> {
-    let path = Path::parse(path, Bounds::default()).unwrap();
+/// What a path names, as far as the property below needs it: the top-level key, the key within an extension, and the text
+/// itself, which with an object for a value may be the URN of an extension.
+fn names(text: &str) -> Vec<String> {
+    let path = Path::parse(text, Bounds::default()).unwrap();
     let place = schema::place(Kind::User, &user(), &path.attr);
-    place.extension.into_iter().chain([place.key]).collect()
+    place
+        .extension
+        .into_iter()
+        .chain([place.key, text.to_owned()])
+        .collect()
 }
 
 fn any_operation() -> impl Strategy<Value = (String, Value)> {

@@ -69,9 +69,9 @@ pub fn check_required(kind: Kind, attributes: &Map<String, Value>) -> Result<(),
     }
 }
 
-/// Whether this is the one attribute that never leaves memory.
-pub(crate) fn is_password(kind: Kind, key: &str) -> bool {
-    kind == Kind::User && name::same(key, "password")
+/// Whether this is the one attribute that never leaves memory, on whichever resource and with whichever URN before it.
+pub(crate) fn is_password(key: &str) -> bool {
+    name::same(key.rsplit(':').next().unwrap_or(key), "password")
 }
 
 /// Brings one value to its attribute's type. `Ok(None)`: nothing is left of it. `label` is what an error calls it.
@@ -175,7 +175,7 @@ fn lists_enterprise(kind: Kind, value: &Value) -> Result<bool, Fault> {
 
 /// Keeps one top-level entry.
 fn keep(kept: &mut Map<String, Value>, kind: Kind, key: String, value: Value) -> Result<(), Fault> {
-    if value.is_null() || is_password(kind, &key) {
+    if value.is_null() || is_password(&key) {
         return Ok(());
     }
     if kind == Kind::User && name::same(&key, ENTERPRISE) {
@@ -344,6 +344,11 @@ mod tests {
             Kind::Group,
             json!({"displayName": "G", "members": ["a", {"value": "b", "$ref": null}], "schemas": [E]}),
             json!({"displayName": "G", "members": [{"value": "a"}, {"value": "b"}], "schemas": [GROUP]}),
+        );
+        check(
+            Kind::Group,
+            json!({"password": "p", "urn:ietf:params:scim:schemas:core:2.0:User:PASSWORD": "p"}),
+            json!({"schemas": [GROUP]}),
         );
         check(
             Kind::Group,
