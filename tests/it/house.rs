@@ -17,108 +17,154 @@ use usher::sandbox::{Options, Sandbox};
 use usher::serve::Serving;
 
 /// The token that the tests' client bears.
-pub const TOKEN: &str = "ush_a-token-for-tests-and-for-nothing-else-0001";
+pub(crate) const TOKEN: &str = "ush_a-token-for-tests-and-for-nothing-else-0001";
 
 /// A test that waits this long for something that should have happened has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a test changes of the configuration: lines for the application's table and the tables below it.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Lines inside `[[application]]`.
-    pub application: String,
+    pub(crate) application: String,
     /// Whole tables after it: `[application.users]`, `[[application.map.user]]`, ...
-    pub tables: String,
+    pub(crate) tables: String,
     /// Lines inside `[[client]]`.
-    pub client: String,
+    pub(crate) client: String,
     /// The sandbox's options; its clock is the house's.
-    pub sandbox: Options,
+    pub(crate) sandbox: Options,
     /// The machine's clock instead of one that stands still.
-    pub real_time: bool,
+    pub(crate) real_time: bool,
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The head.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body; null where there is none.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 impl Answer {
     /// The `id` of the resource in the body.
-    pub fn id(&self) -> String {
-        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {:?}", self)).to_owned()
+    pub(crate) fn id(&self) -> String {
+        self.body["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no id in {:?}", self))
+            .to_owned()
     }
 
     /// Checks the status.
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{:?}", self.body);
         self
     }
 }
 
 /// A gateway, its sandbox, and a client.
-pub struct House {
+pub(crate) struct House {
     /// Zoom's stand-in.
-    pub sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
     /// The gateway.
-    pub serving: Serving,
+    pub(crate) serving: Serving,
     /// Time for both.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Where SCIM is.
-    pub base: String,
+    pub(crate) base: String,
     /// A knocker.
-    pub knock: Knock,
+    pub(crate) knock: Knock,
     plan: Plan,
     folder: TempDir,
 }
 
 /// Sends requests as an IdP would. Cheap to clone.
 #[derive(Clone)]
-pub struct Knock {
+pub(crate) struct Knock {
     http: Client<HttpConnector, Full<Bytes>>,
     base: String,
 }
 
 impl Knock {
     /// Sends to a gateway at `base`.
-    pub fn at(base: String) -> Self {
-        Self { http: Client::builder(TokioExecutor::new()).build_http(), base }
+    pub(crate) fn at(base: String) -> Self {
+        Self {
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            base,
+        }
     }
 
     /// Asks, as the tests' client.
-    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        self.try_ask(method, path, body).await.unwrap_or_else(|why| panic!("{method} {path}: {why}"))
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.try_ask(method, path, body)
+            .await
+            .unwrap_or_else(|why| panic!("{method} {path}: {why}"))
     }
 
     /// Asks; an error is a connection that broke.
-    pub async fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
-        let headers = [("authorization", format!("Bearer {TOKEN}")), ("content-type", String::from("application/scim+json"))];
-        self.send(method, path, &headers, body.map(Value::to_string)).await
+    pub(crate) async fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
+        let headers = [
+            ("authorization", format!("Bearer {TOKEN}")),
+            ("content-type", String::from("application/scim+json")),
+        ];
+        self.send(method, path, &headers, body.map(Value::to_string))
+            .await
     }
 
     /// Sends just this.
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, String)], body: Option<String>) -> Result<Answer, String> {
-        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).map_err(|why| why.to_string())?).uri(format!("{}{path}", self.base));
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Option<String>,
+    ) -> Result<Answer, String> {
+        let mut request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).map_err(|why| why.to_string())?)
+            .uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|why| why.to_string())?;
-        let answer = self.http.request(request).await.map_err(|why| format!("{why:?}"))?;
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|why| why.to_string())?;
+        let answer = self
+            .http
+            .request(request)
+            .await
+            .map_err(|why| format!("{why:?}"))?;
         let (head, body) = answer.into_parts();
-        let bytes = body.collect().await.map_err(|why| why.to_string())?.to_bytes();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(|why| format!("{why}: {bytes:?}"))? };
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|why| why.to_string())?
+            .to_bytes();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).map_err(|why| format!("{why}: {bytes:?}"))?
+        };
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
     }
 }
 
 /// The configuration of a house.
-pub fn text(plan: &Plan, base_url: &str, listen: &str) -> String {
-    let hash: String = usher::auth::hash(TOKEN.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+pub(crate) fn text(plan: &Plan, base_url: &str, listen: &str) -> String {
+    let hash: String = usher::auth::hash(TOKEN.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!(
         r#"
 [server]
@@ -150,14 +196,22 @@ concurrency = 64
 
 impl House {
     /// A house with everything at its default.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Plan::default()).await
     }
 
     /// A house to a plan.
-    pub async fn with(plan: Plan) -> Self {
-        let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp(1_795_465_845_000)) };
-        let sandbox = Sandbox::start(Options { clock: clock.clone(), ..plan.sandbox.clone() }).expect("a sandbox");
+    pub(crate) async fn with(plan: Plan) -> Self {
+        let clock = if plan.real_time {
+            Clock::system()
+        } else {
+            Clock::manual(Timestamp(1_795_465_845_000))
+        };
+        let sandbox = Sandbox::start(Options {
+            clock: clock.clone(),
+            ..plan.sandbox.clone()
+        })
+        .expect("a sandbox");
         let folder = tempfile::tempdir().expect("a folder");
         Self::stand(plan, clock, sandbox, folder).await
     }
@@ -167,70 +221,124 @@ impl House {
         let secret = sandbox.token().to_owned();
         let origin = folder.path().join("usher.toml");
         let config = usher::config::parse(&text, &origin, &|_| Some(secret.clone()))
-            .unwrap_or_else(|problems| panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
-        let mut serving = Serving::start(config, clock.clone(), false).await.expect("it listens");
+            .unwrap_or_else(|problems| {
+                panic!(
+                    "{}",
+                    problems
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                )
+            });
+        let mut serving = Serving::start(config, clock.clone(), false)
+            .await
+            .expect("it listens");
         serving.ready().await.expect("it opens");
         let base = format!("http://{}/scim/v2", serving.address);
-        Self { sandbox, serving, clock, knock: Knock::at(base.clone()), base, plan, folder }
+        Self {
+            sandbox,
+            serving,
+            clock,
+            knock: Knock::at(base.clone()),
+            base,
+            plan,
+            folder,
+        }
     }
 
     /// Drains the gateway and starts it again on the same file.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         assert!(self.serving.drain().await.whole, "a drain is whole");
         Self::stand(self.plan, self.clock, self.sandbox, self.folder).await
     }
 
-    /// The same, with another configuration.
-    pub async fn restart_with(self, plan: Plan) -> Self {
-        assert!(self.serving.drain().await.whole, "a drain is whole");
-        Self::stand(plan, self.clock, self.sandbox, self.folder).await
-    }
-
     /// Where the data file is.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Asks as the tests' client.
-    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.knock.ask(method, path, body).await
     }
 
+    /// Asks while the clock goes on: for what waits on the clock before it answers.
+    pub(crate) async fn ask_in_time(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let passing = async {
+            loop {
+                // Gives the gateway's tasks the machine; how long does not matter.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                self.clock.advance(Duration::from_millis(50));
+            }
+        };
+        tokio::select! {
+            answer = self.ask(method, path, body) => answer,
+            () = passing => unreachable!("time does not end"),
+        }
+    }
+
     /// Waits until the worker has nothing to do that is due.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let engine = self.serving.gateway.engine().expect("it is open");
         let mut committed = engine.store.committed();
         let wait = async {
             loop {
                 committed.mark_unchanged();
                 let view = engine.store.view().expect("a view");
-                if view.due("zoom", self.clock.now(), 1).expect("marks").is_empty() && engine.claims.is_empty() {
+                if view
+                    .due("zoom", self.clock.now(), 1)
+                    .expect("marks")
+                    .is_empty()
+                {
                     return;
                 }
                 drop(view);
                 committed.changed().await.expect("the store lives");
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.expect("the worker settles what is due");
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("the worker settles what is due");
     }
 
     /// Moves the clock, and waits until what became due is settled.
-    pub async fn later(&self, span: Duration) {
+    pub(crate) async fn later(&self, span: Duration) {
         self.clock.advance(span);
         self.settled().await;
     }
 
     /// The report, newest first.
-    pub fn report(&self, query: Query) -> Vec<Row> {
+    pub(crate) fn report(&self, query: Query) -> Vec<Row> {
         let engine = self.serving.gateway.engine().expect("it is open");
-        let query = Query { limit: query.limit.max(10_000), ..query };
-        engine.store.view().and_then(|view| view.journal(&query)).expect("a report")
+        let query = Query {
+            limit: query.limit.max(10_000),
+            ..query
+        };
+        engine
+            .store
+            .view()
+            .and_then(|view| view.journal(&query))
+            .expect("a report")
     }
 
     /// The newest row about an application: operation, status and code as text.
-    pub fn last(&self) -> (String, String, String) {
-        let row = self.report(Query::default()).into_iter().next().expect("a row");
+    pub(crate) fn last(&self) -> (String, String, String) {
+        let row = self
+            .report(Query::default())
+            .into_iter()
+            .next()
+            .expect("a row");
         let code = row.code.unwrap_or_default();
-        (format!("{:?}", row.operation).to_lowercase(), format!("{:?}", row.status).to_lowercase(), code)
+        (
+            format!("{:?}", row.operation).to_lowercase(),
+            format!("{:?}", row.status).to_lowercase(),
+            code,
+        )
     }
 }

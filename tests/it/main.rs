@@ -1,5 +1,12 @@
 //! The real gateway beside the real sandbox in one process, on port 0, with a clock that only the tests move.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets what it did not expect has failed"
+)]
+
 mod concurrency;
 // mod crash;
 mod flows;
