@@ -13,10 +13,11 @@
 mod draft;
 mod write;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::claims::Claims;
+use crate::claims::{Claim, Claims, Held};
 use crate::clock::{Clock, Timestamp};
 use crate::config::shape::{self, Limits};
 use crate::error::Fault;
@@ -114,6 +115,7 @@ impl Engine {
         intended: Timestamp,
         deadline: Timestamp,
         turn: Turn,
+        held: &mut Vec<Held>,
     ) -> (Outcome, Vec<CallRecord>) {
         let mut exchange = Exchange::begin(
             &application.plan,
@@ -122,14 +124,15 @@ impl Engine {
             intended,
         );
         let mut calls = Vec::new();
-        // What is claimed on the way is held until the caller has committed: the claim on the resource covers that,
-        // because a remote id has one resource, and the commit checks it once more.
         loop {
             let call = match exchange.step() {
                 Step::End(outcome) => return (*outcome, calls),
                 Step::Claim(remote_id) => {
-                    match self.holder(application.plan.name(), &remote_id, handle) {
-                        Ok(other) => exchange.claimed(other.as_deref()),
+                    match self.claim(application, remote_id, handle, deadline).await {
+                        Ok((right, other)) => {
+                            held.push(right);
+                            exchange.claimed(other.as_deref());
+                        }
                         Err(why) => return (exchange.cut(&why.to_string()), calls),
                     }
                     continue;
@@ -172,27 +175,38 @@ impl Engine {
         }
     }
 
-    /// Whose account this is, if it is somebody else's: named as a person would look for it.
-    fn holder(
+    /// Claims a found account until the commit, and says whose it is if it is somebody else's: named as a person would
+    /// look for it. Remote claims come after all that a write holds by then, so the order of taking stands.
+    async fn claim(
         &self,
-        application: &str,
-        remote_id: &str,
+        application: &Application,
+        id: String,
         ours: Handle,
-    ) -> Result<Option<String>, Fault> {
+        deadline: Timestamp,
+    ) -> Result<(Held, Option<String>), Fault> {
+        let name = application.plan.name();
+        let claim = Claim::Remote {
+            application: name.to_owned(),
+            id: id.clone(),
+        };
+        let held = self
+            .claims
+            .acquire(&BTreeSet::from([claim]), deadline, &self.clock)
+            .await?;
         let view = self.store.view()?;
-        match view.find(&Key::Remote {
-            application,
-            remote_id,
-        })? {
-            Some(handle) if handle != ours => {
-                let resource = view.resource(handle)?;
-                Ok(Some(resource.map_or_else(
-                    || String::from("another user"),
-                    |resource| resource.title().to_owned(),
-                )))
-            }
-            _ => Ok(None),
-        }
+        let holder = view.find(&Key::Remote {
+            application: name,
+            remote_id: &id,
+        })?;
+        let Some(other) = holder.filter(|handle| *handle != ours) else {
+            return Ok((held, None));
+        };
+        let resource = view.resource(other)?;
+        let title = resource.map_or_else(
+            || String::from("another user"),
+            |resource| resource.title().to_owned(),
+        );
+        Ok((held, Some(title)))
     }
 
     /// A number to spread retries by.

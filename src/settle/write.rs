@@ -98,9 +98,11 @@ impl Engine {
         &self,
         asked: &Asked<'_>,
         mut prepared: Prepared,
-        _held: Held,
+        held: Held,
         begun: Timestamp,
     ) -> Result<Settled, Fault> {
+        // What is claimed on the way is held until the commit as well.
+        let mut held = vec![held];
         if let Some(fault) = self.ruled_out(&prepared) {
             return Err(self.refused(asked, None, fault).await);
         }
@@ -132,6 +134,7 @@ impl Engine {
                     intended,
                     deadline,
                     Turn::Inline,
+                    &mut held,
                 )
                 .await;
             if let Some(fault) = verdict(application, &decision, &outcome) {
@@ -165,13 +168,10 @@ impl Engine {
         }
         let told = weighed
             .iter()
-            .map(|weighed| {
-                (
-                    weighed.delivery.application.clone(),
-                    weighed.delivery.status,
-                )
-            })
-            .next();
+            .map(|weighed| &weighed.delivery)
+            .find(|delivery| delivery.status != Status::Skipped)
+            .or(weighed.first().map(|weighed| &weighed.delivery))
+            .map(|delivery| (delivery.application.clone(), delivery.status));
         let settled = Settled {
             handle: prepared.draft.resource.handle,
             kind: prepared.draft.resource.kind,
@@ -516,12 +516,13 @@ impl Engine {
         resource: Resource,
         mark: Mark,
         application: &Application,
-        _held: Held,
+        held: Held,
     ) -> Result<Status, Fault> {
         let now = self.clock.now();
         let name = application.plan.name();
         let mut decision = plan::plan(&application.plan, &resource, now);
         let place = self.store.reserve()?;
+        let mut held = vec![held];
         let mut settles = None;
         let mut weighed = None;
         if decision.act != Act::Nothing && application.plan.config.mode == Mode::Live {
@@ -559,6 +560,7 @@ impl Engine {
                             now,
                             deadline,
                             Turn::Queued,
+                            &mut held,
                         )
                         .await;
                     weighed = Some(self.weighed(
