@@ -424,14 +424,29 @@ fn gone(
     }
     let act = match (level, link.state) {
         (Level::Absent, _) => Act::Delete,
-        (_, State::Deactivated) if link.uncertain.is_none() => return stop(link, None, again),
+        (_, State::Deactivated) if link.uncertain.is_none() => {
+            let operation = if again.is_some() {
+                Operation::Delete
+            } else {
+                operation
+            };
+            let note = again.map(|at| later_note(Status::Queued, at));
+            return Decision {
+                operation,
+                ..stop(link, note, again)
+            };
+        }
         _ => Act::Deactivate,
     };
-    let note = out.map(|(code, reason)| Note {
-        status: Status::Success,
-        code,
-        reason,
-    });
+    let note = match (out, again) {
+        (_, Some(at)) if act == Act::Deactivate => Some(later_note(Status::Success, at)),
+        (Some((code, reason)), _) => Some(Note {
+            status: Status::Success,
+            code,
+            reason,
+        }),
+        (None, _) => None,
+    };
     simulated(
         Decision {
             act,
@@ -443,6 +458,19 @@ fn gone(
         },
         application,
     )
+}
+
+/// The account is deactivated now, and deleted when `delete_after` has passed.
+fn later_note(status: Status, at: Timestamp) -> Note {
+    let reason = format!(
+        "deactivated; deleted on {}",
+        at.rfc3339().get(..10).unwrap_or_default()
+    );
+    Note {
+        status,
+        code: "delete_after",
+        reason,
+    }
 }
 
 /// The note of a removal that the safety limit stopped.
