@@ -31,6 +31,9 @@ const LOCK: Duration = Duration::from_secs(10);
 /// Requests that may wait for the writer; more are refused with 503 before anything is sent.
 const QUEUE: usize = 4_096;
 
+/// How long a drain lets calls to applications go on; after that they are cut and become marks.
+const CUT: Duration = Duration::from_secs(15);
+
 /// How often the marker beside the data file is renewed.
 const MARKER: Duration = Duration::from_secs(60);
 
@@ -191,6 +194,12 @@ impl Serving {
         self.gateway.phase.send_replace(Phase::Draining);
         self.stop.send_replace(true);
         self.drain.send_replace(true);
+        let cutting = self.gateway.engine().cloned().map(|engine| {
+            tokio::spawn(async move {
+                tokio::time::sleep(CUT).await;
+                engine.cut.send_replace(true);
+            })
+        });
         let finish = async {
             while self.listeners.join_next().await.is_some() {}
             self.gateway.quiet().await;
@@ -200,6 +209,9 @@ impl Serving {
         };
         // The machine's time on purpose: a drain is a promise to systemd, whatever clock a test shows the gateway.
         let whole = tokio::time::timeout(DRAIN, finish).await.is_ok();
+        if let Some(cutting) = cutting {
+            cutting.abort();
+        }
         if let Some(engine) = self.gateway.engine() {
             let store = engine.store.clone();
             let closed = tokio::task::spawn_blocking(move || store.close()).await;

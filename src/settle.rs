@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::claims::{Claim, Claims, Held};
 use crate::clock::{Clock, Timestamp};
 use crate::config::shape::{self, Limits};
@@ -32,6 +34,8 @@ use crate::upstream::gate::{Gate, Turn};
 
 pub(crate) use draft::absent;
 pub use write::{Asked, Settled};
+
+const STOPPING: &str = "the gateway is stopping";
 
 /// How often a write whose claims keep growing starts over before it gives way.
 const TRIES: usize = 8;
@@ -59,6 +63,8 @@ pub struct Engine {
     pub limits: Limits,
     /// The configuration's generation.
     pub generation: u64,
+    /// True when a drain has waited long enough: calls under way are cut, and what they were for becomes a mark.
+    pub cut: watch::Sender<bool>,
 }
 
 impl Engine {
@@ -94,6 +100,7 @@ impl Engine {
             clock,
             limits: config.limits.clone(),
             generation,
+            cut: watch::Sender::new(false),
         })
     }
 
@@ -139,20 +146,25 @@ impl Engine {
                 }
                 Step::Call(call) => call,
             };
-            let permit = match application.gate.pass(call.class, turn, deadline).await {
-                Ok(permit) => permit,
-                Err(closed) => {
+            let passing = application.gate.pass(call.class, turn, deadline);
+            let permit = match self.unless_cut(passing).await {
+                Some(Ok(permit)) => permit,
+                Some(Err(closed)) => {
                     let wait = closed.until.since(self.clock.now()).as_secs();
-                    return (
-                        exchange.cut(&format!(
-                            "{} is left alone for another {wait} s",
-                            application.plan.name()
-                        )),
-                        calls,
+                    let why = format!(
+                        "{} is left alone for another {wait} s",
+                        application.plan.name()
                     );
+                    return (exchange.cut(&why), calls);
                 }
+                None => return (exchange.cut(STOPPING), calls),
             };
-            let (answer, ms) = application.upstream.call(&call, deadline).await;
+            let calling = application.upstream.call(&call, deadline);
+            // It may have been sent: nobody knows.
+            let (answer, ms) = match self.unless_cut(calling).await {
+                Some(done) => done,
+                None => (Answer::Lost(STOPPING.to_owned()), 0),
+            };
             let status = match &answer {
                 Answer::Reply { status, .. } => Some(*status),
                 Answer::NotSent(_) | Answer::Lost(_) => None,
@@ -172,6 +184,17 @@ impl Engine {
                 ms,
             });
             permit.heard(&exchange.hear(&answer, self.clock.now()));
+        }
+    }
+
+    /// Runs `work` unless a drain cuts it.
+    async fn unless_cut<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut cut = self.cut.subscribe();
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            // The sender lives in `self`.
+            _ = cut.wait_for(|cut| *cut) => None,
         }
     }
 

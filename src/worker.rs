@@ -7,12 +7,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::Timestamp;
+use crate::config::shape::Mode;
 use crate::error::Fault;
 use crate::scim::Handle;
 use crate::settle::{Application, Engine};
+use crate::store::{ChangeSet, MarkEdit};
 
 /// How many due marks are looked at in one go.
 const PAGE: usize = 64;
+
+/// Marks that one transaction wakes.
+const WAKE: usize = 500;
 
 /// After this, a mark whose turn failed for a reason of ours (claims, a full queue) is looked at again.
 const SOON: Duration = Duration::from_secs(1);
@@ -34,13 +39,21 @@ async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watc
     let mut busy: JoinSet<Handle> = JoinSet::new();
     let mut taken: Vec<Handle> = Vec::new();
     let mut committed = engine.store.committed();
+    if let Err(fault) = wake(&engine, &application).await {
+        tracing::error!(application = application.plan.name(), error = %fault, "marks that were simulated could not be woken");
+    }
     while !*drain.borrow() {
         committed.mark_unchanged();
         let wake = match pick(&engine, &application, &taken) {
             Ok(Picked::Marks(handles)) => {
                 for handle in handles {
                     taken.push(handle);
-                    busy.spawn(turn(Arc::clone(&engine), Arc::clone(&application), handle));
+                    busy.spawn(turn(
+                        Arc::clone(&engine),
+                        Arc::clone(&application),
+                        handle,
+                        drain.clone(),
+                    ));
                 }
                 None
             }
@@ -66,6 +79,50 @@ async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watc
     }
     // What is under way is finished and committed; what is left stays marked.
     while busy.join_next().await.is_some() {}
+}
+
+/// What `mode = "simulate"` parked is due now that the application is live. What the safety limit holds stays held.
+async fn wake(engine: &Engine, application: &Application) -> Result<(), Fault> {
+    if application.plan.config.mode == Mode::Simulate {
+        return Ok(());
+    }
+    let name = application.plan.name();
+    let mut parked = engine
+        .store
+        .view()?
+        .due(name, Timestamp::NEVER, usize::MAX)?;
+    parked.retain(|mark| mark.due == Timestamp::NEVER);
+    for slice in parked.chunks(WAKE) {
+        let view = engine.store.view()?;
+        let mut marks = Vec::new();
+        for mark in slice {
+            let resource = view.resource(mark.handle)?;
+            let removal = resource
+                .as_ref()
+                .and_then(|resource| resource.link(name)?.removal.as_ref());
+            if removal.is_none_or(|removal| removal.held.is_none()) {
+                marks.push(MarkEdit::Set {
+                    handle: mark.handle,
+                    application: name.to_owned(),
+                    due: engine.clock.now(),
+                    attempts: 0,
+                    lane: mark.lane,
+                    caused: false,
+                });
+            }
+        }
+        drop(view);
+        let change = ChangeSet {
+            marks,
+            ..ChangeSet::default()
+        };
+        engine
+            .store
+            .commit(change)
+            .await
+            .map_err(|why| Fault::Storage(why.to_string()))?;
+    }
+    Ok(())
 }
 
 enum Picked {
@@ -111,12 +168,20 @@ fn pick(engine: &Engine, application: &Application, taken: &[Handle]) -> Result<
     Ok(Picked::Marks(fresh))
 }
 
-async fn turn(engine: Arc<Engine>, application: Arc<Application>, handle: Handle) -> Handle {
+async fn turn(
+    engine: Arc<Engine>,
+    application: Arc<Application>,
+    handle: Handle,
+    mut drain: watch::Receiver<bool>,
+) -> Handle {
     match engine.deliver(handle, &application).await {
         Ok(_) => {}
         Err(fault) => {
             tracing::warn!(application = application.plan.name(), error = %fault, "a delivery is put off");
-            engine.clock.sleep(SOON).await;
+            tokio::select! {
+                () = engine.clock.sleep(SOON) => {}
+                _ = drain.changed() => {}
+            }
         }
     }
     handle

@@ -58,8 +58,9 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
     let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
     );
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         complain("usher: signals cannot be had\n");
         return ExitCode::from(FAILURE);
     };
@@ -79,10 +80,14 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
         return code;
     }
     tracing::info!("ready");
-    let broken = tokio::select! {
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
-        () = serving.broken() => true,
+    let broken = loop {
+        tokio::select! {
+            _ = terminate.recv() => break false,
+            _ = interrupt.recv() => break false,
+            () = serving.broken() => break true,
+            // The default would end the process without a drain.
+            _ = hangup.recv() => tracing::warn!("SIGHUP: a reload comes with a later version; restart to apply a changed file"),
+        }
     };
     tracing::info!("draining");
     let drained = serving.drain().await;

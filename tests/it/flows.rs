@@ -851,7 +851,35 @@ async fn simulate_sends_nothing_and_going_live_sends_it() {
         ),
         (1, "POST", "/Users")
     );
+    house.later(WEEK).await;
     assert!(house.sandbox.state().calls().is_empty());
+    let house = house.restart_with(Plan::default()).await;
+    house.sandbox.state().arrived(1).await;
+    house.settled().await;
+    assert!(house.sandbox.state().account("m@x.example").is_some());
+}
+
+/// An application that never answers must not hold a drain up: the call is cut, and what it was for is a mark.
+#[tokio::test]
+async fn a_drain_cuts_a_call_that_hangs() {
+    let house = House::with(application("delivery = \"queued\"")).await;
+    house.sandbox.state().fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Hold,
+    });
+    house
+        .ask("POST", "/Users", Some(&user("hang@x.example")))
+        .await
+        .expect(201);
+    house.sandbox.state().arrived(1).await;
+    let engine = house.serving.gateway.engine().expect("open");
+    engine.cut.send_replace(true);
+    let house = house.restart().await;
+    house.sandbox.state().release();
+    house.later(Duration::from_secs(60)).await;
+    assert_eq!(house.sandbox.state().accounts().len(), 1, "made once");
+    assert_eq!(house.report(Query::default())[0].status, Status::Success);
 }
 
 #[tokio::test]

@@ -253,6 +253,12 @@ impl House {
         Self::stand(self.plan, self.clock, self.sandbox, self.folder).await
     }
 
+    /// The same, with another configuration.
+    pub(crate) async fn restart_with(self, plan: Plan) -> Self {
+        assert!(self.serving.drain().await.whole, "a drain is whole");
+        Self::stand(plan, self.clock, self.sandbox, self.folder).await
+    }
+
     /// Where the data file is.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
