@@ -95,7 +95,10 @@ impl Person {
         }
         loop {
             let ask = self.next();
-            match knock.try_ask(ask.method, &ask.path, ask.body.as_ref()).await {
+            match knock
+                .try_ask(ask.method, &ask.path, ask.body.as_ref())
+                .await
+            {
                 Err(_) => {
                     tally.unknown += 1;
                     self.may_be.push(ask.after);
@@ -104,7 +107,9 @@ impl Person {
                 Ok(answer) if answer.status == 503 => tally.refused += 1,
                 Ok(answer) => {
                     let id = &answer.headers["x-request-id"];
-                    tally.acknowledged.push(id.to_str().expect("an id").to_owned());
+                    tally
+                        .acknowledged
+                        .push(id.to_str().expect("an id").to_owned());
                     self.acknowledged(&ask, &answer);
                 }
             }
@@ -117,7 +122,15 @@ impl Person {
             "DELETE" => 204,
             _ => 200,
         };
-        assert_eq!(answer.status, wanted, "{} {} of {:?}: {:?}", ask.method, ask.path, self.is(), answer.body);
+        assert_eq!(
+            answer.status,
+            wanted,
+            "{} {} of {:?}: {:?}",
+            ask.method,
+            ask.path,
+            self.is(),
+            answer.body
+        );
         match ask.path.as_str() {
             "/Users" => self.user_id = answer.id(),
             "/Groups" => self.group_id = answer.id(),
@@ -131,12 +144,23 @@ impl Person {
         let user = one(knock, "Users", "userName", &self.name).await?;
         let group = one(knock, "Groups", "displayName", &self.group_name).await?;
         let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_default();
-        let member = |group: &Value| group["members"].as_array().is_some_and(|members| !members.is_empty());
+        let member = |group: &Value| {
+            group["members"]
+                .as_array()
+                .is_some_and(|members| !members.is_empty())
+        };
         let found = Is {
-            user: user.as_ref().map(|user| (text(&user["displayName"]), user["active"] == true)),
+            user: user
+                .as_ref()
+                .map(|user| (text(&user["displayName"]), user["active"] == true)),
             group: group.as_ref().map(member),
         };
-        assert!(self.may_be.contains(&found), "{} is {found:?} and was to be one of {:?}", self.name, self.may_be);
+        assert!(
+            self.may_be.contains(&found),
+            "{} is {found:?} and was to be one of {:?}",
+            self.name,
+            self.may_be
+        );
         self.user_id = user.map(|user| text(&user["id"])).unwrap_or_default();
         self.group_id = group.map(|group| text(&group["id"])).unwrap_or_default();
         self.may_be = vec![found];
@@ -153,27 +177,52 @@ impl Person {
         let Some((shown, active)) = after.user.clone() else {
             let body = self.body(&display, true);
             after.user = Some((display, true));
-            return Ask { method: "POST", path: String::from("/Users"), body: Some(body), after };
+            return Ask {
+                method: "POST",
+                path: String::from("/Users"),
+                body: Some(body),
+                after,
+            };
         };
         match (active, roll) {
             (_, 0..20) => self.group(after),
             (_, 20..40) => {
                 after.user = Some((display.clone(), active));
-                Ask { method: "PATCH", path: user, body: replace("displayName", json!(display)), after }
+                Ask {
+                    method: "PATCH",
+                    path: user,
+                    body: replace("displayName", json!(display)),
+                    after,
+                }
             }
             (true, 40..60) => {
                 let body = self.body(&display, true);
                 after.user = Some((display, true));
-                Ask { method: "PUT", path: user, body: Some(body), after }
+                Ask {
+                    method: "PUT",
+                    path: user,
+                    body: Some(body),
+                    after,
+                }
             }
             (_, 60..75) => {
                 after.user = None;
                 after.group = after.group.map(|_| false);
-                Ask { method: "DELETE", path: user, body: None, after }
+                Ask {
+                    method: "DELETE",
+                    path: user,
+                    body: None,
+                    after,
+                }
             }
             (active, _) => {
                 after.user = Some((shown, !active));
-                Ask { method: "PATCH", path: user, body: replace("active", json!(!active)), after }
+                Ask {
+                    method: "PATCH",
+                    path: user,
+                    body: replace("active", json!(!active)),
+                    after,
+                }
             }
         }
     }
@@ -181,21 +230,37 @@ impl Person {
     fn group(&mut self, mut after: Is) -> Ask {
         let group = format!("/Groups/{}", self.group_id);
         let who = json!([{"value": self.user_id}]);
-        let members = |op: &str| Some(json!({"Operations": [{"op": op, "path": "members", "value": who}]}));
+        let members =
+            |op: &str| Some(json!({"Operations": [{"op": op, "path": "members", "value": who}]}));
         match after.group {
             None => {
                 after.group = Some(true);
                 let body = json!({"displayName": self.group_name, "members": who});
-                Ask { method: "POST", path: String::from("/Groups"), body: Some(body), after }
+                Ask {
+                    method: "POST",
+                    path: String::from("/Groups"),
+                    body: Some(body),
+                    after,
+                }
             }
-            Some(_) if self.dice.roll() % 5 == 0 => {
+            Some(_) if self.dice.roll().is_multiple_of(5) => {
                 after.group = None;
-                Ask { method: "DELETE", path: group, body: None, after }
+                Ask {
+                    method: "DELETE",
+                    path: group,
+                    body: None,
+                    after,
+                }
             }
             Some(member) => {
                 after.group = Some(!member);
                 let body = members(if member { "remove" } else { "add" });
-                Ask { method: "PATCH", path: group, body, after }
+                Ask {
+                    method: "PATCH",
+                    path: group,
+                    body,
+                    after,
+                }
             }
         }
     }
@@ -213,10 +278,24 @@ fn replace(path: &str, value: Value) -> Option<Value> {
 }
 
 /// The one resource of that name, if there is one; an error is a connection that broke.
-async fn one(knock: &Knock, endpoint: &str, attribute: &str, name: &str) -> Result<Option<Value>, String> {
+async fn one(
+    knock: &Knock,
+    endpoint: &str,
+    attribute: &str,
+    name: &str,
+) -> Result<Option<Value>, String> {
     let name = name.replace('@', "%40");
-    let answer = knock.try_ask("GET", &format!("/{endpoint}?filter={attribute}%20eq%20%22{name}%22"), None).await?;
-    let found = answer.expect(200).body["Resources"].as_array().cloned().unwrap_or_default();
+    let answer = knock
+        .try_ask(
+            "GET",
+            &format!("/{endpoint}?filter={attribute}%20eq%20%22{name}%22"),
+            None,
+        )
+        .await?;
+    let found = answer.expect(200).body["Resources"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     assert!(found.len() <= 1, "{found:?}");
     Ok(found.into_iter().next())
 }
