@@ -40,8 +40,18 @@ pub fn location(base: &str, kind: Kind, id: &str) -> String {
 
 /// Writes one resource.
 pub fn resource(out: &mut Vec<u8>, base: &str, shown: &Shown<'_>, edges: &Edges) {
-    let Shown { kind, id, version, created, modified, attributes } = *shown;
-    let inner = attributes.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or_default();
+    let Shown {
+        kind,
+        id,
+        version,
+        created,
+        modified,
+        attributes,
+    } = *shown;
+    let inner = attributes
+        .strip_prefix(b"{")
+        .and_then(|rest| rest.strip_suffix(b"}"))
+        .unwrap_or_default();
     out.extend_from_slice(b"{\"id\":");
     string(out, id);
     if !inner.is_empty() {
@@ -96,7 +106,10 @@ pub struct List {
 
 impl Default for List {
     fn default() -> Self {
-        Self { resources: Vec::with_capacity(1024), items: 0 }
+        Self {
+            resources: Vec::with_capacity(1024),
+            items: 0,
+        }
     }
 }
 
@@ -148,7 +161,10 @@ mod tests {
             modified: Timestamp(1),
             attributes: br#"{"displayName":"A \"b\""}"#,
         };
-        let edges = Edges { members: Some(vec![(Handle(1), Id::from("u-1"), Kind::User)]), groups: Vec::new() };
+        let edges = Edges {
+            members: Some(vec![(Handle(1), Id::from("u-1"), Kind::User)]),
+            groups: Vec::new(),
+        };
         resource(&mut out, "http://h/scim/v2", &shown, &edges);
         let reply: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(reply["displayName"], "A \"b\"");
@@ -161,7 +177,8 @@ mod tests {
 
     #[test]
     fn an_empty_list_still_has_resources() {
-        let list: serde_json::Value = serde_json::from_slice(&List::default().finish(0, 1)).unwrap();
+        let list: serde_json::Value =
+            serde_json::from_slice(&List::default().finish(0, 1)).unwrap();
         assert_eq!(list["Resources"], serde_json::json!([]));
         assert_eq!(list["itemsPerPage"], 0);
     }
