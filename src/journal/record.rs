@@ -140,7 +140,8 @@ pub struct Record {
     /// What became of it, application by application.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Delivery>,
-    /// For a delivery: the sequences of the requests that it settles.
+    /// The sequences of the earlier requests that it settles: a delivery's, or those that waited when this request's own
+    /// calls closed the same difference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cause: Vec<u64>,
     /// What changed in the directory.

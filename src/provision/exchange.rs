@@ -328,6 +328,10 @@ impl<'a> Exchange<'a> {
         At::LookUp { quest, names }
     }
 
+    fn has_name(&self) -> bool {
+        matches!(self.look(Quest::Removal), At::LookUp { names, .. } if !names.is_empty())
+    }
+
     fn in_doubt(&mut self, now: Timestamp) {
         self.effect = true;
         self.linked = true;
@@ -397,9 +401,14 @@ impl<'a> Exchange<'a> {
             (At::ReadBack, Heard::Absent(detail)) if self.link.state == State::Pending => {
                 At::End(End::Pending(detail))
             }
+            // In doubt, it may have been missed before and made anew by a gateway that died: then a look-up's miss does
+            // not count at once.
             (At::ReadBack | At::Put | At::Activate, Heard::Absent(_)) => {
-                self.link.uncertain = None;
-                self.look(Quest::Drift)
+                self.look(if self.link.uncertain.is_some() {
+                    Quest::Birth
+                } else {
+                    Quest::Drift
+                })
             }
             (At::Put, Heard::Account(shown)) => {
                 let put = self.account();
@@ -435,6 +444,12 @@ impl<'a> Exchange<'a> {
                 if self.link.state == State::Pending =>
             {
                 At::End(End::Pending(detail))
+            }
+            // The same for a removal: what was made anew has another id, and must go as well.
+            (At::Deactivate | At::Delete, Heard::Absent(_))
+                if self.link.uncertain.is_some() && self.has_name() =>
+            {
+                self.look(Quest::Removal)
             }
             (At::Deactivate | At::Delete, Heard::Absent(_)) | (At::Delete, Heard::Done) => {
                 self.effect = true;

@@ -10,7 +10,7 @@ use crate::claims::{Claim, Held};
 use crate::clock::Timestamp;
 use crate::config::shape::{DeliveryMode, Mode, OutOfScope, WhenUnavailable};
 use crate::error::Fault;
-use crate::journal::record::{CallRecord, Event, Operation, Record, Status};
+use crate::journal::record::{CallRecord, Delivery, Event, Operation, Record, Status};
 use crate::provision::exchange::{self, End, Outcome};
 use crate::provision::link::State;
 use crate::provision::plan::{self, Act, Decision};
@@ -18,7 +18,7 @@ use crate::provision::weigh::{self, Weighed};
 use crate::scim::change::Birth;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Kind, Resource};
-use crate::store::{Budget, ChangeSet, CommitError, Intent, Mark, MarkEdit, Put};
+use crate::store::{Budget, CAUSES, ChangeSet, CommitError, Intent, Mark, MarkEdit, Put};
 use crate::upstream::gate::Turn;
 
 /// A client's write: who asks for what.
@@ -106,7 +106,7 @@ impl Engine {
         if let Some(fault) = self.ruled_out(&prepared) {
             return Err(self.refused(asked, None, fault).await);
         }
-        let marks = self.store.view()?.marks(prepared.draft.resource.handle)?;
+        let marks = self.standing(&prepared)?;
         let place = self.store.reserve()?;
         let now = self.clock.now();
         let inline = match self.pick(&prepared) {
@@ -181,6 +181,16 @@ impl Engine {
         let change = self.change_set(asked, &prepared, weighed, &marks, settles);
         place.commit(change).await.map_err(lost)?;
         Ok(settled)
+    }
+
+    /// The marks of what this write changes: the resource's and those of the tombstones that it takes over.
+    fn standing(&self, prepared: &Prepared) -> Result<Vec<Mark>, Fault> {
+        let view = self.store.view()?;
+        let mut marks = view.marks(prepared.draft.resource.handle)?;
+        for (_, tombstone) in &prepared.takeovers {
+            marks.extend(view.marks(tombstone.handle)?);
+        }
+        Ok(marks)
     }
 
     /// 403 on create or update when the user's own attributes rule them out and no application takes them.
@@ -333,8 +343,28 @@ impl Engine {
             ..ChangeSet::default()
         };
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
+        // No request's row may stay open when its mark is gone or has no room for it any more.
+        let mut closed = Vec::new();
         for (application, weighed) in self.applications.iter().zip(weighed) {
             resource.set_link(application.plan.name(), weighed.link.clone());
+            if let Some(standing) = standing(marks, resource.handle, application.plan.name()) {
+                if weighed.mark.is_none() {
+                    record.cause.extend(&standing.cause);
+                } else if let Some(oldest) = standing
+                    .cause
+                    .first()
+                    .filter(|_| standing.cause.len() >= CAUSES)
+                {
+                    let reason = "later changes wait as well; what goes to the application is the last of them";
+                    closed.push(self.superseded(
+                        &resource,
+                        application,
+                        Operation::Update,
+                        reason,
+                        vec![*oldest],
+                    ));
+                }
+            }
             let open = matches!(
                 weighed.delivery.status,
                 Status::Queued | Status::Unknown | Status::Held | Status::Warning
@@ -349,14 +379,55 @@ impl Engine {
             record.deliveries.push(weighed.delivery);
         }
         for (at, tombstone) in &prepared.takeovers {
+            let application = &self.applications[*at];
             let mut after = tombstone.clone();
-            after.set_link(self.applications[*at].plan.name(), None);
+            after.set_link(application.plan.name(), None);
             put(&mut change, Some(tombstone), after);
+            if let Some(mark) = standing(marks, tombstone.handle, application.plan.name()) {
+                let reason = "a new user of the same name has taken the account over";
+                closed.push(self.superseded(
+                    tombstone,
+                    application,
+                    Operation::Delete,
+                    reason,
+                    mark.cause.clone(),
+                ));
+                change.marks.push(MarkEdit::Clear {
+                    handle: mark.handle,
+                    application: mark.application.clone(),
+                    generation: mark.generation,
+                });
+            }
         }
+        // First, because marks name it as their cause.
         change.journal.push(record);
+        change.journal.extend(closed);
         put(&mut change, prepared.draft.before.as_ref(), resource);
         change.members.extend(prepared.members.clone());
         change
+    }
+
+    /// What was asked for and never goes to the application by itself, because something later took its place.
+    fn superseded(
+        &self,
+        resource: &Resource,
+        application: &Application,
+        operation: Operation,
+        reason: &str,
+        cause: Vec<u64>,
+    ) -> Record {
+        let delivery = Delivery {
+            application: application.plan.name().to_owned(),
+            operation,
+            remote_id: resource
+                .link(application.plan.name())
+                .and_then(|link| link.remote_id.clone()),
+            status: Status::Skipped,
+            code: Some(String::from("superseded")),
+            reason: Some(reason.to_owned()),
+            calls: Vec::new(),
+        };
+        self.delivered(resource, delivery, cause)
     }
 
     fn record(
@@ -614,27 +685,34 @@ impl Engine {
             std::slice::from_ref(mark_was),
             false,
         ));
-        change.journal.push(Record {
+        change
+            .journal
+            .push(self.delivered(before, weighed.delivery, mark_was.cause.clone()));
+        put(&mut change, Some(before), after);
+        change
+    }
+
+    /// The journal's record of a delivery.
+    fn delivered(&self, resource: &Resource, delivery: Delivery, cause: Vec<u64>) -> Record {
+        Record {
             sequence: 0,
             time: self.clock.now(),
             event: Event::Delivery,
             client: String::new(),
             request: String::new(),
-            kind: before.kind,
-            operation: weighed.delivery.operation,
-            user: before.title().to_owned(),
-            id: before.id.as_str().to_owned(),
-            status: weighed.delivery.status,
-            code: weighed.delivery.code.clone(),
-            reason: weighed.delivery.reason.clone(),
-            deliveries: vec![weighed.delivery],
-            cause: mark_was.cause.clone(),
+            kind: resource.kind,
+            operation: delivery.operation,
+            user: resource.title().to_owned(),
+            id: resource.id.as_str().to_owned(),
+            status: delivery.status,
+            code: delivery.code.clone(),
+            reason: delivery.reason.clone(),
+            deliveries: vec![delivery],
+            cause,
             changed: Vec::new(),
             generation: self.generation,
             hash: String::new(),
-        });
-        put(&mut change, Some(before), after);
-        change
+        }
     }
 }
 
@@ -654,6 +732,12 @@ fn put(change: &mut ChangeSet, before: Option<&Resource>, after: Resource) {
     }
 }
 
+fn standing<'m>(marks: &'m [Mark], handle: Handle, application: &str) -> Option<&'m Mark> {
+    marks
+        .iter()
+        .find(|mark| mark.handle == handle && mark.application == application)
+}
+
 fn mark(
     weighed: &Weighed,
     handle: Handle,
@@ -661,8 +745,7 @@ fn mark(
     marks: &[Mark],
     caused: bool,
 ) -> Option<MarkEdit> {
-    let standing = marks.iter().find(|mark| mark.application == application);
-    match (weighed.mark, standing) {
+    match (weighed.mark, standing(marks, handle, application)) {
         (Some(due), _) => Some(MarkEdit::Set {
             handle,
             application: application.to_owned(),

@@ -12,8 +12,8 @@ use super::tables::{self, MARKS, Seal, Trouble};
 use super::transaction::{Transaction, from_json, json};
 use super::view::View;
 
-/// Requests that a mark remembers; the oldest are forgotten.
-const CAUSES: usize = 8;
+/// Requests that a mark remembers; the oldest are forgotten, and who sets the mark closes their rows in the report.
+pub const CAUSES: usize = 8;
 
 const LANES: [Lane; 4] = [Lane::Deactivate, Lane::Create, Lane::Update, Lane::Group];
 

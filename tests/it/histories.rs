@@ -14,7 +14,7 @@ use usher::clock::Timestamp;
 use usher::journal::record::Status;
 use usher::provision::call::{Answer, Call, Method};
 use usher::provision::exchange::{self, End, Exchange, Outcome, Step};
-use usher::provision::link::{Link, State};
+use usher::provision::link::{Link, Origin, State, Uncertain};
 use usher::provision::plan::{self, Act, Application, Decision};
 use usher::provision::weigh::{self, Due, Weighed};
 use usher::scim::{Handle, Id, Kind, Resource};
@@ -733,4 +733,82 @@ fn an_account_of_another_name_is_never_taken() {
     };
     assert_eq!(outcome.end, End::Later(Timestamp(2).plus(LAG)));
     assert!(outcome.link.is_some_and(|link| link.remote_id.is_none()));
+}
+
+/// An account was missed there and made anew by a gateway that died before it noted the new id: the link still has the
+/// old one. A removal must find what was made, and an update must not make it once more before it had time to show.
+#[test]
+fn what_was_made_anew_before_a_crash_is_found() {
+    let application = application(true);
+    let account: Map<String, Value> = json!({"userName": "ada@x.example"})
+        .as_object()
+        .cloned()
+        .expect("an object");
+    let (intended, sent) = (Timestamp(1_800_000_000_000), Timestamp(1_800_000_002_000));
+    let link = Link {
+        application: String::from("zoom"),
+        remote_id: Some(String::from("old")),
+        origin: Origin::Created,
+        state: State::Active,
+        uncertain: Some(Uncertain { intended, sent }),
+        sent: None,
+        seen_name: Some(String::from("ada@x.example")),
+        dropped: Vec::new(),
+        fresh: false,
+        removal: None,
+        kept: false,
+    };
+    let found = json!({"totalResults": 1, "Resources": [{"id": "new", "userName": "ada@x.example", "active": true, "meta": {"created": intended.rfc3339()}}]});
+    let none = json!({"totalResults": 0, "Resources": []});
+    let soon = sent.plus(Duration::from_secs(1));
+    let begin = |act| Exchange::begin(&application, act, Some(link.clone()), soon);
+    let call =
+        |exchange: &mut Exchange<'_>, wanted: Method, path: &str, answer: (u16, Value), now| {
+            let Step::Call(call) = exchange.step() else {
+                panic!("{wanted:?} {path}: {exchange:?}")
+            };
+            assert_eq!((call.method, call.path.as_str()), (wanted, path));
+            exchange.hear(&reply(answer), now);
+        };
+    let absent = || (404, json!({"detail": "User does not exist."}));
+    for (act, method, done) in [
+        (Act::Delete, Method::Delete, (204, Value::Null)),
+        (Act::Deactivate, Method::Patch, (204, Value::Null)),
+    ] {
+        let mut exchange = begin(act);
+        call(&mut exchange, method, "/Users/old", absent(), soon);
+        call(
+            &mut exchange,
+            Method::Get,
+            "/Users",
+            (200, found.clone()),
+            soon,
+        );
+        assert_eq!(exchange.step(), Step::Claim(String::from("new")));
+        exchange.claimed(None);
+        call(&mut exchange, method, "/Users/new", done, soon);
+        let Step::End(outcome) = exchange.step() else {
+            panic!("the end")
+        };
+        assert_eq!(outcome.end, End::Done);
+    }
+    for (act, first) in [
+        (Act::Update { account }, Method::Get),
+        (Act::Delete, Method::Delete),
+    ] {
+        let mut exchange = begin(act);
+        call(&mut exchange, first, "/Users/old", absent(), soon);
+        call(
+            &mut exchange,
+            Method::Get,
+            "/Users",
+            (200, none.clone()),
+            soon,
+        );
+        let Step::End(outcome) = exchange.step() else {
+            panic!("it would make a second account")
+        };
+        assert_eq!(outcome.end, End::Later(sent.plus(LAG)));
+        assert!(outcome.link.is_some(), "it is looked up again");
+    }
 }

@@ -8,7 +8,7 @@
 )]
 
 mod concurrency;
-// mod crash;
+mod crash;
 mod flows;
 mod histories;
 mod house;
