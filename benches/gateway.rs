@@ -67,14 +67,18 @@ fn main() -> Result<(), Failure> {
     // Cargo adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let word = arguments.iter().find(|argument| !argument.starts_with("--"));
+    let word = arguments
+        .iter()
+        .find(|argument| !argument.starts_with("--"));
     let span = Duration::from_millis(if quick { 500 } else { 3_000 });
     // On the disk that the build is on: a temporary directory may be memory.
     let home =
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("gateway-{}", std::process::id()));
     fs::create_dir_all(&home)?;
     // One thread: the client is to take as little of the machine as it can.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let word = word.map_or("", String::as_str);
     let result = runtime.block_on(run(&home, span, word, if quick { 300 } else { 2_000 }));
     fs::remove_dir_all(&home)?;
@@ -84,7 +88,10 @@ fn main() -> Result<(), Failure> {
 async fn run(home: &Path, span: Duration, word: &str, users: u64) -> Result<(), Failure> {
     let flushes = flush_rate(home, span)?;
     println!("flush alone (4 KiB, fdatasync)   {flushes:.0} a second; a commit is two of them");
-    println!("a user as it is sent             {} bytes\n", user(1_234_567).len());
+    println!(
+        "a user as it is sent             {} bytes\n",
+        user(1_234_567).len()
+    );
     println!(
         "case                      connections  requests/s  p50 ms  p99 ms  CPU us/request  commits/s  requests/commit"
     );
@@ -105,7 +112,12 @@ async fn run(home: &Path, span: Duration, word: &str, users: u64) -> Result<(), 
             }
         }
         gateway.check_calls().await?;
-        memory.push((behind, idle, gateway.resident()?, gateway.created.load(Ordering::Relaxed)));
+        memory.push((
+            behind,
+            idle,
+            gateway.resident()?,
+            gateway.created.load(Ordering::Relaxed),
+        ));
     }
     println!("\nresident memory of the gateway");
     for (behind, idle, loaded, created) in memory {
@@ -154,7 +166,11 @@ impl Gateway {
     async fn start(home: &Path, behind: Behind) -> Result<Self, Failure> {
         let home = home.join(format!("{behind:?}").to_lowercase());
         fs::create_dir_all(&home)?;
-        let sandbox = if behind == Behind::Sandbox { Some(sandbox()?) } else { None };
+        let sandbox = if behind == Behind::Sandbox {
+            Some(sandbox()?)
+        } else {
+            None
+        };
         let (address, admin) = (free_port()?, free_port()?);
         let application = |mode: &str, at: SocketAddr| {
             format!(
@@ -168,8 +184,10 @@ impl Gateway {
             (None, Behind::Simulated) => application("simulate", free_port()?),
             (None, _) => String::new(),
         };
-        let hash: String =
-            usher::auth::hash(TOKEN.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = usher::auth::hash(TOKEN.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let config = home.join("usher.toml");
         let text = format!(
             "[server]\nlisten = \"{address}\"\n[admin]\nlisten = \"{admin}\"\n[log]\nlevel = \"warn\"\n\
@@ -211,7 +229,12 @@ impl Gateway {
                 while gateway.created.load(Ordering::Relaxed) < users {
                     let body = gateway.ask(&mut connection, Ask::Create).await?;
                     let user: Value = serde_json::from_slice(&body)?;
-                    ids.push(user["id"].as_str().ok_or("a user without an id")?.to_owned());
+                    ids.push(
+                        user["id"]
+                            .as_str()
+                            .ok_or("a user without an id")?
+                            .to_owned(),
+                    );
                 }
                 Ok::<_, Failure>(ids)
             }));
@@ -262,7 +285,12 @@ impl Gateway {
         let elapsed = started.elapsed();
         let (cpu, commits) = (self.cpu_time()? - cpu, self.commits().await? - commits);
         waits.sort_unstable();
-        Ok(Measured { waits, elapsed, cpu, commits })
+        Ok(Measured {
+            waits,
+            elapsed,
+            cpu,
+            commits,
+        })
     }
 
     /// One request. Fails unless the answer is what it should be.
@@ -274,7 +302,11 @@ impl Gateway {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // A step that shares no factor with the number of ids: neighbours in time are not neighbours on disk.
         let id = || -> Result<&str, Failure> {
-            let ids = self.ids.get().filter(|ids| !ids.is_empty()).ok_or("nobody to ask for")?;
+            let ids = self
+                .ids
+                .get()
+                .filter(|ids| !ids.is_empty())
+                .ok_or("nobody to ask for")?;
             let at = usize::try_from(number)?.wrapping_mul(7_919) % ids.len();
             Ok(&ids[at])
         };
@@ -292,19 +324,35 @@ impl Gateway {
             }
             Ask::List => {
                 let from = number.wrapping_mul(101) % 150 + 1;
-                (Method::GET, format!("Users?startIndex={from}&count=100"), String::new(), 200)
+                (
+                    Method::GET,
+                    format!("Users?startIndex={from}&count=100"),
+                    String::new(),
+                    200,
+                )
             }
             Ask::Patch => {
                 let patch = json!({
                     "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
                     "Operations": [{ "op": "replace", "path": "displayName", "value": format!("Person {number}") }]
                 });
-                (Method::PATCH, format!("Users/{}", id()?), patch.to_string(), 200)
+                (
+                    Method::PATCH,
+                    format!("Users/{}", id()?),
+                    patch.to_string(),
+                    200,
+                )
             }
         };
-        let (status, body) =
-            send(connection, method, &format!("/scim/v2/{path}"), Bytes::from(body)).await?;
-        let found = ask != Ask::LookUp || body.windows(17).any(|part| part == b"\"totalResults\":1,");
+        let (status, body) = send(
+            connection,
+            method,
+            &format!("/scim/v2/{path}"),
+            Bytes::from(body),
+        )
+        .await?;
+        let found =
+            ask != Ask::LookUp || body.windows(17).any(|part| part == b"\"totalResults\":1,");
         if status != want || !found {
             return Err(format!("{ask:?}: {status} {}", String::from_utf8_lossy(&body)).into());
         }
@@ -313,13 +361,26 @@ impl Gateway {
 
     /// Every user has been created in the application: what was measured was calls, not a queue.
     async fn check_calls(&self) -> Result<(), Failure> {
-        let Some((_, at)) = &self.sandbox else { return Ok(()) };
+        let Some((_, at)) = &self.sandbox else {
+            return Ok(());
+        };
         let mut connection = connect(TcpStream::connect(at).await?).await?;
-        let (_, body) = send(&mut connection, Method::GET, "/control/counts", Bytes::new()).await?;
+        let (_, body) = send(
+            &mut connection,
+            Method::GET,
+            "/control/counts",
+            Bytes::new(),
+        )
+        .await?;
         let counts: Value = serde_json::from_slice(&body)?;
-        let (there, created) = (&counts["POST"]["statuses"]["201"], self.created.load(Ordering::Relaxed));
+        let (there, created) = (
+            &counts["POST"]["statuses"]["201"],
+            self.created.load(Ordering::Relaxed),
+        );
         if there.as_u64() != Some(created) {
-            return Err(format!("{created} users were created, and in the sandbox: {counts}").into());
+            return Err(
+                format!("{created} users were created, and in the sandbox: {counts}").into(),
+            );
         }
         Ok(())
     }
@@ -329,7 +390,9 @@ impl Gateway {
         let mut connection = connect(UnixStream::connect(&self.socket).await?).await?;
         let (_, body) = send(&mut connection, Method::GET, "/statistics", Bytes::new()).await?;
         let statistics: BTreeMap<String, u64> = serde_json::from_slice(&body)?;
-        Ok(*statistics.get("commits").ok_or("no commits in the statistics")?)
+        Ok(*statistics
+            .get("commits")
+            .ok_or("no commits in the statistics")?)
     }
 
     /// User and system time so far. The kernel counts in hundredths of a second here (`USER_HZ`).
@@ -337,14 +400,21 @@ impl Gateway {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
         // The command's name is in brackets and may hold anything; the state is the first field behind it.
         let behind = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = behind.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = behind
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u64>);
         Ok(Duration::from_millis(ticks.sum::<Result<u64, _>>()? * 10))
     }
 
     /// In MiB.
     fn resident(&self) -> Result<f64, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .ok_or("no VmRSS")?;
         let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib / 1024.0)
     }
@@ -363,7 +433,11 @@ fn sandbox() -> Result<(Process, SocketAddr), Failure> {
     let said = process.0.stdout.take().ok_or("the sandbox says nothing")?;
     let mut line = String::new();
     BufReader::new(said).read_line(&mut line)?;
-    if line.contains(&at.to_string()) { Ok((process, at)) } else { Err(format!("the sandbox: {line}").into()) }
+    if line.contains(&at.to_string()) {
+        Ok((process, at))
+    } else {
+        Err(format!("the sandbox: {line}").into())
+    }
 }
 
 fn free_port() -> Result<SocketAddr, Failure> {
@@ -464,7 +538,12 @@ struct Measured {
 impl Measured {
     fn at(&self, percent: usize) -> f64 {
         let place = (self.waits.len() * percent / 100).min(self.waits.len().saturating_sub(1));
-        self.waits.get(place).copied().unwrap_or_default().as_secs_f64() * 1e3
+        self.waits
+            .get(place)
+            .copied()
+            .unwrap_or_default()
+            .as_secs_f64()
+            * 1e3
     }
 }
 
@@ -482,6 +561,10 @@ impl std::fmt::Display for Measured {
             self.cpu.as_secs_f64() * 1e6 / requests,
             commits / seconds,
         )?;
-        if self.commits == 0 { Ok(()) } else { write!(f, "  {:>15.1}", requests / commits) }
+        if self.commits == 0 {
+            Ok(())
+        } else {
+            write!(f, "  {:>15.1}", requests / commits)
+        }
     }
 }

@@ -30,22 +30,33 @@ pub(super) struct Prepared {
     pub(super) wanted: BTreeSet<Claim>,
 }
 
+/// What a round of preparing knows from those before it.
+pub(super) struct Round {
+    /// Claims are held, so that what is decided may be carried out. Without them only what to claim is asked.
+    pub(super) decides: bool,
+    /// What the last round drafted.
+    pub(super) earlier: Option<Draft>,
+}
+
 impl Engine {
     /// Works a client's write out.
-    pub(super) fn prepare(&self, client: &Client, write: &Write, birth: Option<&Birth>, now: Timestamp) -> Result<Prepared, Fault> {
+    pub(super) fn prepare(&self, client: &Client, write: &Write, birth: Option<&Birth>, round: Round, now: Timestamp) -> Result<Prepared, Fault> {
         let view = self.store.view()?;
-        let draft = draft(&view, client, write, birth, now)?;
+        let draft = match round.earlier {
+            Some(earlier) if birth.is_some() => again(earlier, now),
+            _ => draft(&view, client, write, birth, now)?,
+        };
         unique(&view, client, &draft)?;
         let members = members(&view, &draft, now)?;
         let wanted = claims(client, &draft, members.as_ref());
         let mut prepared = Prepared { draft, members, decisions: Vec::new(), takeovers: Vec::new(), wanted };
         if prepared.draft.resource.kind == Kind::User {
-            self.plan_all(&view, &mut prepared, now)?;
+            self.plan_all(&view, &mut prepared, round.decides, now)?;
         }
         Ok(prepared)
     }
 
-    fn plan_all(&self, view: &View, prepared: &mut Prepared, now: Timestamp) -> Result<(), Fault> {
+    fn plan_all(&self, view: &View, prepared: &mut Prepared, decides: bool, now: Timestamp) -> Result<(), Fault> {
         for (at, application) in self.applications.iter().enumerate() {
             let resource = &mut prepared.draft.resource;
             if let Some(account) = plan::account_key(&application.plan, resource) {
@@ -59,10 +70,20 @@ impl Engine {
                 }
                 prepared.wanted.insert(Claim::Account { application: application.plan.name().to_owned(), key: account });
             }
-            prepared.decisions.push(plan::plan(&application.plan, resource, now));
+            if decides {
+                prepared.decisions.push(plan::plan(&application.plan, resource, now));
+            }
         }
         Ok(())
     }
+}
+
+/// A create drafted before: it reads nothing of the snapshot, so what is new is the time, and what planning put in goes.
+fn again(mut draft: Draft, now: Timestamp) -> Draft {
+    draft.resource.links.clear();
+    draft.resource.created = now;
+    draft.resource.modified = now;
+    draft
 }
 
 fn orphan(view: &View, application: &Arc<Application>, account: &str) -> Result<Option<(Resource, Link)>, Fault> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::draft::Prepared;
+use super::draft::{Prepared, Round};
 use super::{Application, Engine, TRIES};
 use crate::auth::Client;
 use crate::claims::{Claim, Held};
@@ -66,19 +66,24 @@ impl Engine {
             _ => None,
         };
         let mut wanted = BTreeSet::new();
+        let mut earlier = None;
         for _ in 0..TRIES {
             let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
-            let prepared = match self.prepare(asked.client, &asked.write, birth.as_ref(), self.clock.now()) {
+            // Every write wants something: the first round, without claims, only finds out what.
+            let decides = !wanted.is_empty();
+            let round = Round { decides, earlier: earlier.take() };
+            let prepared = match self.prepare(asked.client, &asked.write, birth.as_ref(), round, self.clock.now()) {
                 Ok(prepared) => prepared,
                 // What another write is about to change may look different when it is done; but a refusal reads only
                 // what is committed, so it stands.
                 Err(fault) => return Err(self.refused(asked, birth.as_ref(), fault).await),
             };
-            if held.covers(&prepared.wanted) {
+            if decides && held.covers(&prepared.wanted) {
                 return self.carry_out(asked, prepared, held, begun).await;
             }
             drop(held);
             wanted.extend(prepared.wanted);
+            earlier = Some(prepared.draft);
         }
         Err(Fault::Unavailable { retry_after: 1, detail: String::from("Too many writes are after the same resources; try again.") })
     }
@@ -215,9 +220,9 @@ impl Engine {
         let mut change = ChangeSet { settles, ..ChangeSet::default() };
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
         for (application, weighed) in self.applications.iter().zip(weighed) {
-            resource.set_link(application.plan.name(), weighed.link.clone());
             let open = matches!(weighed.delivery.status, Status::Queued | Status::Unknown | Status::Held | Status::Warning);
             change.marks.extend(mark(&weighed, resource.handle, application.plan.name(), marks, open));
+            resource.set_link(application.plan.name(), weighed.link);
             record.deliveries.push(weighed.delivery);
         }
         for (at, tombstone) in &prepared.takeovers {
@@ -406,7 +411,7 @@ fn put(change: &mut ChangeSet, before: Option<&Resource>, after: Resource) {
         return;
     }
     if before != Some(&after) {
-        change.puts.push(Put { expect: before.map(|before| before.version), before: before.cloned().map(Box::new), resource: after });
+        change.puts.push(Put { expect: before.map(|before| before.version), before: before.map(|before| before.links.clone()), resource: after });
     }
 }
 
