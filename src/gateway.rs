@@ -59,7 +59,13 @@ struct Reply {
 
 impl Reply {
     fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, kind: SCIM_JSON.to_owned(), etag: None, location: None, body }
+        Self {
+            status,
+            kind: SCIM_JSON.to_owned(),
+            etag: None,
+            location: None,
+            body,
+        }
     }
 }
 
@@ -116,31 +122,61 @@ impl Gateway {
         let mut line = Line::default();
         let answer = self.answer(request, &request_id, &mut line).await;
         let ms = self.clock.now().since(begun).as_millis();
-        let status = answer.as_ref().map_or_else(Fault::status, |reply| reply.status);
-        let (application, outcome) = line.application.map_or((None, None), |(name, status)| (Some(name), Some(status)));
-        let internal = answer.as_ref().err().filter(|fault| fault.status() >= 500).map(Fault::internal);
+        let status = answer
+            .as_ref()
+            .map_or_else(Fault::status, |reply| reply.status);
+        let (application, outcome) = line
+            .application
+            .map_or((None, None), |(name, status)| (Some(name), Some(status)));
+        let internal = answer
+            .as_ref()
+            .err()
+            .filter(|fault| fault.status() >= 500)
+            .map(Fault::internal);
         tracing::info!(
             request = %request_id, client = line.client, method = %method, endpoint, operation = line.operation.map(tracing::field::debug), id = line.id,
             application, outcome = outcome.map(tracing::field::debug), status, ms, error = internal.as_deref(), "request"
         );
         match answer {
-            Ok(Reply { status, kind, etag, location, body }) => {
-                service::reply(status, &kind, etag.as_deref(), location.as_deref(), None, &request_id, Bytes::from(body))
-            }
+            Ok(Reply {
+                status,
+                kind,
+                etag,
+                location,
+                body,
+            }) => service::reply(
+                status,
+                &kind,
+                etag.as_deref(),
+                location.as_deref(),
+                None,
+                &request_id,
+                Bytes::from(body),
+            ),
             Err(fault) => service::fault(&fault, SCIM_JSON, &request_id),
         }
     }
 
     /// The path of a request.
-    async fn answer(&self, mut request: Request<Incoming>, request_id: &str, line: &mut Line) -> Result<Reply, Fault> {
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        request_id: &str,
+        line: &mut Line,
+    ) -> Result<Reply, Fault> {
         service::head(&request)?;
         let path = service::segments(request.uri().path())?;
-        let Some(segments) = path.strip_prefix(["scim".to_owned(), "v2".to_owned()].as_slice()) else {
-            return Err(Fault::NotFound(String::from("There is nothing here. SCIM is served under /scim/v2.")));
+        let Some(segments) = path.strip_prefix(["scim".to_owned(), "v2".to_owned()].as_slice())
+        else {
+            return Err(Fault::NotFound(String::from(
+                "There is nothing here. SCIM is served under /scim/v2.",
+            )));
         };
 
         // identify
-        let client = self.authority.identify(request.headers().get(AUTHORIZATION))?;
+        let client = self
+            .authority
+            .identify(request.headers().get(AUTHORIZATION))?;
         client.name().clone_into(&mut line.client);
         // admit
         client.admit(self.clock.now())?;
@@ -161,24 +197,60 @@ impl Gateway {
             segments,
             query: request.uri().query(),
             body: &body,
-            if_match: request.headers().get(IF_MATCH).and_then(|value| value.to_str().ok()),
+            if_match: request
+                .headers()
+                .get(IF_MATCH)
+                .and_then(|value| value.to_str().ok()),
         };
         let scim = ScimRequest::decode(parts, &self.limits)?;
         // settle and reply
         let reply = match scim {
-            ScimRequest::Read { kind, id, without_members } => {
-                let members = if without_members { Members::Without } else { Members::All };
+            ScimRequest::Read {
+                kind,
+                id,
+                without_members,
+            } => {
+                let members = if without_members {
+                    Members::Without
+                } else {
+                    Members::All
+                };
                 let found = read::by_id(&engine.store.view()?, &self.base, kind, &id, members)?;
                 line.id.clone_from(&found.id);
-                Reply { etag: Some(found.etag), ..Reply::json(200, found.body) }
+                Reply {
+                    etag: Some(found.etag),
+                    ..Reply::json(200, found.body)
+                }
             }
-            ScimRequest::List { kind, query } => Reply::json(200, read::list(&engine.store.view()?, &self.base, client.name(), kind, &query)?),
-            ScimRequest::Write(write) => self.write(&engine, client.clone(), request_id, write, line).await?,
+            ScimRequest::List { kind, query } => Reply::json(
+                200,
+                read::list(
+                    &engine.store.view()?,
+                    &self.base,
+                    client.name(),
+                    kind,
+                    &query,
+                )?,
+            ),
+            ScimRequest::Write(write) => {
+                self.write(&engine, client.clone(), request_id, write, line)
+                    .await?
+            }
         };
-        Ok(Reply { kind: client.config().response_type.clone(), ..reply })
+        Ok(Reply {
+            kind: client.config().response_type.clone(),
+            ..reply
+        })
     }
 
-    async fn write(&self, engine: &Arc<Engine>, client: Client, request_id: &str, write: Write, line: &mut Line) -> Result<Reply, Fault> {
+    async fn write(
+        &self,
+        engine: &Arc<Engine>,
+        client: Client,
+        request_id: &str,
+        write: Write,
+        line: &mut Line,
+    ) -> Result<Reply, Fault> {
         let (deleting, creating, patching) = (
             matches!(write.verb, Verb::Delete(_)),
             matches!(write.verb, Verb::Create(_)),
@@ -188,32 +260,66 @@ impl Gateway {
         let kind = write.kind;
         // hyper drops a handler when its client goes away; what was begun is finished all the same.
         let task = {
-            let (engine, request, under_way) = (Arc::clone(engine), request_id.to_owned(), UnderWay::begin(&self.writes));
+            let (engine, request, under_way) = (
+                Arc::clone(engine),
+                request_id.to_owned(),
+                UnderWay::begin(&self.writes),
+            );
             tokio::spawn(async move {
-                let settled = engine.settle(&Asked { client: &client, request: &request, write }).await;
+                let settled = engine
+                    .settle(&Asked {
+                        client: &client,
+                        request: &request,
+                        write,
+                    })
+                    .await;
                 drop(under_way);
                 settled
             })
         };
-        let settled = task.await.map_err(|ended| Fault::Internal(format!("the write's task ended early: {ended}")))?;
+        let settled = task
+            .await
+            .map_err(|ended| Fault::Internal(format!("the write's task ended early: {ended}")))?;
         let settled = settled?;
         line.operation = Some(settled.operation);
         line.application.clone_from(&settled.application);
         if deleting {
             return Ok(Reply::json(204, Vec::new()));
         }
-        let members = if patching { Members::UpTo(read::MEMBERS_IN_WRITE_REPLY) } else { Members::All };
-        let found = read::by_handle(&engine.store.view()?, &self.base, kind, settled.handle, members)?;
+        let members = if patching {
+            Members::UpTo(read::MEMBERS_IN_WRITE_REPLY)
+        } else {
+            Members::All
+        };
+        let found = read::by_handle(
+            &engine.store.view()?,
+            &self.base,
+            kind,
+            settled.handle,
+            members,
+        )?;
         line.id.clone_from(&found.id);
         if quiet_patch {
-            return Ok(Reply { etag: Some(found.etag), ..Reply::json(204, Vec::new()) });
+            return Ok(Reply {
+                etag: Some(found.etag),
+                ..Reply::json(204, Vec::new())
+            });
         }
         let location = creating.then_some(found.location);
-        Ok(Reply { etag: Some(found.etag), location, ..Reply::json(if creating { 201 } else { 200 }, found.body) })
+        Ok(Reply {
+            etag: Some(found.etag),
+            location,
+            ..Reply::json(if creating { 201 } else { 200 }, found.body)
+        })
     }
 
     fn ready(&self) -> Result<Arc<Engine>, Fault> {
-        let wait = |detail: &str| Err(Fault::Unavailable { retry_after: 5, detail: detail.to_owned() });
+        let wait = |detail: &str| {
+            Err(Fault::Unavailable {
+                retry_after: 5,
+                detail: detail.to_owned(),
+            })
+        };
         match (*self.phase.borrow(), self.engine.get()) {
             (Phase::Ready | Phase::Draining, Some(engine)) => Ok(Arc::clone(engine)),
             (Phase::Broken, _) => wait("The gateway is restarting after a storage failure."),
@@ -240,7 +346,10 @@ impl Drop for UnderWay {
 
 /// What a log may say of a path: the endpoint, never an id that somebody made up.
 fn endpoint(path: &str) -> &'static str {
-    match path.strip_prefix("/scim/v2/").map(|rest| rest.split('/').next().unwrap_or_default()) {
+    match path
+        .strip_prefix("/scim/v2/")
+        .map(|rest| rest.split('/').next().unwrap_or_default())
+    {
         Some(first) if first.eq_ignore_ascii_case("users") => "Users",
         Some(first) if first.eq_ignore_ascii_case("groups") => "Groups",
         _ => "other",

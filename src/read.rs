@@ -42,7 +42,13 @@ pub enum Members {
 ///
 /// # Errors
 /// 404.
-pub fn by_id(view: &View, base: &str, kind: Kind, id: &str, members: Members) -> Result<Found, Fault> {
+pub fn by_id(
+    view: &View,
+    base: &str,
+    kind: Kind,
+    id: &str,
+    members: Members,
+) -> Result<Found, Fault> {
     let handle = view.find(&Key::Id(kind, id))?.ok_or_else(|| absent(kind))?;
     by_handle(view, base, kind, handle, members)
 }
@@ -51,14 +57,25 @@ pub fn by_id(view: &View, base: &str, kind: Kind, id: &str, members: Members) ->
 ///
 /// # Errors
 /// 404.
-pub fn by_handle(view: &View, base: &str, kind: Kind, handle: Handle, members: Members) -> Result<Found, Fault> {
+pub fn by_handle(
+    view: &View,
+    base: &str,
+    kind: Kind,
+    handle: Handle,
+    members: Members,
+) -> Result<Found, Fault> {
     let edges = edges(view, kind, handle, members)?;
     let found = view.row(handle, |row| {
         let shown = shown(&row);
         let mut body = Vec::with_capacity(shown.attributes.len() + 512);
         response::resource(&mut body, base, &shown, &edges);
         let etag = format!("W/\"{}\"", shown.version);
-        Found { body, etag, location: response::location(base, kind, shown.id), id: shown.id.to_owned() }
+        Found {
+            body,
+            etag,
+            location: response::location(base, kind, shown.id),
+            id: shown.id.to_owned(),
+        }
     })?;
     found.ok_or_else(|| absent(kind))
 }
@@ -67,18 +84,31 @@ pub fn by_handle(view: &View, base: &str, kind: Kind, handle: Handle, members: M
 ///
 /// # Errors
 /// 400 `invalidFilter` for a filter that no index answers.
-pub fn list(view: &View, base: &str, client: &str, kind: Kind, query: &ListQuery) -> Result<Vec<u8>, Fault> {
-    let members = if query.without_members { Members::Without } else { Members::All };
+pub fn list(
+    view: &View,
+    base: &str,
+    client: &str,
+    kind: Kind,
+    query: &ListQuery,
+) -> Result<Vec<u8>, Fault> {
+    let members = if query.without_members {
+        Members::Without
+    } else {
+        Members::All
+    };
     let skip = usize::try_from(query.start_index - 1).unwrap_or(usize::MAX);
     let begin = |total: u64| {
-        let behind = usize::try_from(total).unwrap_or(usize::MAX).saturating_sub(skip);
+        let behind = usize::try_from(total)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(skip);
         List::new(total, query.start_index, query.count.min(behind))
     };
     let Some(filter) = &query.filter else {
         let mut list = begin(view.count(kind)?);
         let mut pushed = Ok(());
         view.page(kind, query.start_index, query.count, |row| {
-            let edges = edges(view, kind, row.handle, members).map(|edges| list.push(base, &shown(&row), &edges));
+            let edges = edges(view, kind, row.handle, members)
+                .map(|edges| list.push(base, &shown(&row), &edges));
             pushed = std::mem::replace(&mut pushed, Ok(())).and(edges);
         })?;
         pushed?;
@@ -100,27 +130,51 @@ fn matching(view: &View, client: &str, kind: Kind, filter: &Filter) -> Result<Ve
             Kind::User => "userName, externalId, id and emails.value",
             Kind::Group => "displayName, externalId and id",
         };
-        Fault::InvalidFilter(format!("Lists of {} can be filtered by eq on {attributes}, and by `and` of these.", kind.endpoint()))
+        Fault::InvalidFilter(format!(
+            "Lists of {} can be filtered by eq on {attributes}, and by `and` of these.",
+            kind.endpoint()
+        ))
     };
     let terms = filter.conjunction().ok_or_else(unsupported)?;
     let mut candidates = None;
     for (path, value) in &terms {
         let path = path.to_string().to_lowercase();
         let text = value.as_str();
-        let found = match (kind, path.rsplit_once(":2.0:user:").or(path.rsplit_once(":2.0:group:")).map_or(path.as_str(), |(_, name)| name), text) {
+        let found = match (
+            kind,
+            path.rsplit_once(":2.0:user:")
+                .or(path.rsplit_once(":2.0:group:"))
+                .map_or(path.as_str(), |(_, name)| name),
+            text,
+        ) {
             (_, "id", Some(id)) => view.find(&Key::Id(kind, id))?.into_iter().collect(),
             (Kind::User, "username", Some(name)) => view.find_all(kind, &Lookup::UserName(name))?,
-            (Kind::User, "emails" | "emails.value", Some(address)) => view.find_all(kind, &Lookup::Email(address))?,
-            (Kind::Group, "displayname", Some(name)) => view.find_all(kind, &Lookup::GroupName(name))?,
-            (_, "externalid", Some(id)) => view.find_all(kind, &Lookup::ExternalId { client, value: id })?,
+            (Kind::User, "emails" | "emails.value", Some(address)) => {
+                view.find_all(kind, &Lookup::Email(address))?
+            }
+            (Kind::Group, "displayname", Some(name)) => {
+                view.find_all(kind, &Lookup::GroupName(name))?
+            }
+            (_, "externalid", Some(id)) => {
+                view.find_all(kind, &Lookup::ExternalId { client, value: id })?
+            }
             // An index holds strings; no string equals a number or null.
-            (_, "id" | "username" | "emails" | "emails.value" | "displayname" | "externalid", None) => Vec::new(),
+            (
+                _,
+                "id" | "username" | "emails" | "emails.value" | "displayname" | "externalid",
+                None,
+            ) => Vec::new(),
             _ => return Err(unsupported()),
         };
         candidates.get_or_insert(found);
     }
     // An attribute that no term names is not read. An extension's attributes stand under its URN.
-    let named = |key: &str| key.contains(':') || terms.iter().any(|(path, _)| path.attr.eq_ignore_ascii_case(key));
+    let named = |key: &str| {
+        key.contains(':')
+            || terms
+                .iter()
+                .any(|(path, _)| path.attr.eq_ignore_ascii_case(key))
+    };
     let mut matching = Vec::new();
     for handle in candidates.unwrap_or_default() {
         let map = view.row(handle, |row| {
@@ -136,27 +190,45 @@ fn matching(view: &View, client: &str, kind: Kind, filter: &Filter) -> Result<Ve
 }
 
 fn shown<'a>(row: &RowRef<'a>) -> Shown<'a> {
-    Shown { kind: row.kind, id: row.id, version: row.version, created: row.created, modified: row.modified, attributes: row.attributes }
+    Shown {
+        kind: row.kind,
+        id: row.id,
+        version: row.version,
+        created: row.created,
+        modified: row.modified,
+        attributes: row.attributes,
+    }
 }
 
 fn edges(view: &View, kind: Kind, handle: Handle, members: Members) -> Result<Edges, Fault> {
     match (kind, members) {
         (Kind::Group, Members::Without) => Ok(Edges::default()),
-        (Kind::Group, Members::All) => Ok(Edges { members: Some(view.members(handle, None, usize::MAX)?), groups: Vec::new() }),
+        (Kind::Group, Members::All) => Ok(Edges {
+            members: Some(view.members(handle, None, usize::MAX)?),
+            groups: Vec::new(),
+        }),
         (Kind::Group, Members::UpTo(most)) => {
             let first = view.members(handle, None, most + 1)?;
-            Ok(Edges { members: (first.len() <= most).then_some(first), groups: Vec::new() })
+            Ok(Edges {
+                members: (first.len() <= most).then_some(first),
+                groups: Vec::new(),
+            })
         }
         (Kind::User, _) => {
             let mut groups: Vec<(Id, String)> = Vec::new();
             for (group, id) in view.groups_of(handle)? {
                 let name = view.row(group, |row| {
-                    let map: Option<Map<String, Value>> = serde_json::from_slice(row.attributes).ok();
-                    map.and_then(|map| map.get("displayName")?.as_str().map(str::to_owned)).unwrap_or_default()
+                    let map: Option<Map<String, Value>> =
+                        serde_json::from_slice(row.attributes).ok();
+                    map.and_then(|map| map.get("displayName")?.as_str().map(str::to_owned))
+                        .unwrap_or_default()
                 })?;
                 groups.extend(name.map(|name| (id, name)));
             }
-            Ok(Edges { members: None, groups })
+            Ok(Edges {
+                members: None,
+                groups,
+            })
         }
     }
 }

@@ -83,21 +83,60 @@ impl Serving {
     ///
     /// # Errors
     /// A listener cannot be had.
-    pub async fn start(config: Config, clock: Clock, accept_store: bool) -> Result<Self, StartError> {
-        let cannot = |what: &str, error: std::io::Error| StartError::Listen(format!("cannot listen on {what}: {error}"));
-        let listener = TcpListener::bind(config.server.listen).await.map_err(|error| cannot(&config.server.listen.to_string(), error))?;
-        let admin = TcpListener::bind(config.admin.listen).await.map_err(|error| cannot(&config.admin.listen.to_string(), error))?;
-        let unix = console::bind(&config.admin.socket).map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
-        let address = listener.local_addr().map_err(|error| cannot("the SCIM address", error))?;
-        let admin_address = admin.local_addr().map_err(|error| cannot("the admin address", error))?;
+    pub async fn start(
+        config: Config,
+        clock: Clock,
+        accept_store: bool,
+    ) -> Result<Self, StartError> {
+        let cannot = |what: &str, error: std::io::Error| {
+            StartError::Listen(format!("cannot listen on {what}: {error}"))
+        };
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .map_err(|error| cannot(&config.server.listen.to_string(), error))?;
+        let admin = TcpListener::bind(config.admin.listen)
+            .await
+            .map_err(|error| cannot(&config.admin.listen.to_string(), error))?;
+        let unix = console::bind(&config.admin.socket)
+            .map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| cannot("the SCIM address", error))?;
+        let admin_address = admin
+            .local_addr()
+            .map_err(|error| cannot("the admin address", error))?;
 
-        let base = config.server.base_url.clone().unwrap_or_else(|| format!("http://{address}/scim/v2"));
-        let gateway = Arc::new(Gateway::new(Authority::new(&config.clients), config.limits.clone(), base, clock.clone()));
+        let base = config
+            .server
+            .base_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}/scim/v2"));
+        let gateway = Arc::new(Gateway::new(
+            Authority::new(&config.clients),
+            config.limits.clone(),
+            base,
+            clock.clone(),
+        ));
         let (stop, drain) = (watch::Sender::new(false), watch::Sender::new(false));
         let listeners = Self::listen(&config, &gateway, &clock, listener, admin, unix, &stop);
         let socket = config.admin.socket.clone();
-        let opening = tokio::spawn(open(config, clock, Arc::clone(&gateway), accept_store, drain.subscribe()));
-        Ok(Self { address, admin: admin_address, gateway, socket, stop, drain, listeners, opening })
+        let opening = tokio::spawn(open(
+            config,
+            clock,
+            Arc::clone(&gateway),
+            accept_store,
+            drain.subscribe(),
+        ));
+        Ok(Self {
+            address,
+            admin: admin_address,
+            gateway,
+            socket,
+            stop,
+            drain,
+            listeners,
+            opening,
+        })
     }
 
     fn listen(
@@ -174,8 +213,14 @@ impl Serving {
     }
 }
 
-fn spawn<S, F>(listeners: &mut JoinSet<()>, listener: TcpListener, service: S, config: &Config, clock: &Clock, stop: &watch::Sender<bool>)
-where
+fn spawn<S, F>(
+    listeners: &mut JoinSet<()>,
+    listener: TcpListener,
+    service: S,
+    config: &Config,
+    clock: &Clock,
+    stop: &watch::Sender<bool>,
+) where
     S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
@@ -183,12 +228,21 @@ where
     listeners.spawn(async move {
         let drained = accept::run(listener, service, &limits, &clock, stop).await;
         if drained.cut > 0 {
-            tracing::warn!(connections = drained.cut, "connections were cut with a request under way");
+            tracing::warn!(
+                connections = drained.cut,
+                "connections were cut with a request under way"
+            );
         }
     });
 }
 
-async fn open(config: Config, clock: Clock, gateway: Arc<Gateway>, accept_store: bool, drain: watch::Receiver<bool>) -> Result<JoinSet<()>, StartError> {
+async fn open(
+    config: Config,
+    clock: Clock,
+    gateway: Arc<Gateway>,
+    accept_store: bool,
+    drain: watch::Receiver<bool>,
+) -> Result<JoinSet<()>, StartError> {
     let options = store::Options {
         path: config.store.path.clone(),
         cache_bytes: config.store.cache,
@@ -203,12 +257,22 @@ async fn open(config: Config, clock: Clock, gateway: Arc<Gateway>, accept_store:
             progress.send_replace(Phase::Opening(share));
         })
     });
-    let opened = opened.await.map_err(|died| StartError::Config(format!("opening the store died: {died}")))?;
+    let opened = opened
+        .await
+        .map_err(|died| StartError::Config(format!("opening the store died: {died}")))?;
     let store = opened.map_err(StartError::Store)?;
-    let generation = store.configure(&config.fingerprint).await.map_err(|why| StartError::Config(why.to_string()))?;
-    let engine = Arc::new(Engine::new(store, &config, generation, clock.clone()).map_err(StartError::Config)?);
+    let generation = store
+        .configure(&config.fingerprint)
+        .await
+        .map_err(|why| StartError::Config(why.to_string()))?;
+    let engine = Arc::new(
+        Engine::new(store, &config, generation, clock.clone()).map_err(StartError::Config)?,
+    );
     if engine.store.rolled_forward() > 0 {
-        tracing::warn!(intents = engine.store.rolled_forward(), "writes that a crash interrupted were rolled forward; their accounts are read back first");
+        tracing::warn!(
+            intents = engine.store.rolled_forward(),
+            "writes that a crash interrupted were rolled forward; their accounts are read back first"
+        );
     }
     gateway.open(Arc::clone(&engine));
     let mut loops = worker::start(&engine, &drain);
@@ -217,7 +281,12 @@ async fn open(config: Config, clock: Clock, gateway: Arc<Gateway>, accept_store:
 }
 
 /// Renews the marker, and turns readiness red when the store broke.
-async fn watch_store(engine: Arc<Engine>, gateway: Arc<Gateway>, clock: Clock, mut drain: watch::Receiver<bool>) {
+async fn watch_store(
+    engine: Arc<Engine>,
+    gateway: Arc<Gateway>,
+    clock: Clock,
+    mut drain: watch::Receiver<bool>,
+) {
     let mut broken = engine.store.broken();
     while !*drain.borrow() {
         tokio::select! {

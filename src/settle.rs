@@ -23,10 +23,10 @@ use crate::error::Fault;
 use crate::journal::record::CallRecord;
 use crate::provision::call::Answer;
 use crate::provision::exchange::{Exchange, Outcome, Step};
+use crate::provision::pace::Heard;
 use crate::provision::plan::{self, Decision};
 use crate::scim::Handle;
 use crate::store::{Key, Store};
-use crate::provision::pace::Heard;
 use crate::upstream::client::Upstream;
 use crate::upstream::gate::{Gate, Turn};
 
@@ -66,19 +66,43 @@ impl Engine {
     ///
     /// # Errors
     /// Names the application whose credentials or address cannot be used.
-    pub fn new(store: Store, config: &shape::Config, generation: u64, clock: Clock) -> Result<Self, String> {
+    pub fn new(
+        store: Store,
+        config: &shape::Config,
+        generation: u64,
+        clock: Clock,
+    ) -> Result<Self, String> {
         let build = |config: &shape::Application| {
-            let upstream = Upstream::new(config, clock.clone()).map_err(|why| format!("{}: {why}", config.name))?;
+            let upstream = Upstream::new(config, clock.clone())
+                .map_err(|why| format!("{}: {why}", config.name))?;
             let gate = Gate::new(&config.pace, clock.clone());
-            Ok::<_, String>(Arc::new(Application { plan: plan::Application::compile(config.clone()), upstream, gate }))
+            Ok::<_, String>(Arc::new(Application {
+                plan: plan::Application::compile(config.clone()),
+                upstream,
+                gate,
+            }))
         };
-        let applications = config.applications.iter().map(build).collect::<Result<_, _>>()?;
-        Ok(Self { store, claims: Claims::default(), applications, clock, limits: config.limits.clone(), generation })
+        let applications = config
+            .applications
+            .iter()
+            .map(build)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            store,
+            claims: Claims::default(),
+            applications,
+            clock,
+            limits: config.limits.clone(),
+            generation,
+        })
     }
 
     /// How long a write may wait for claims: the longest `wait` of the applications.
     fn patience(&self) -> std::time::Duration {
-        let waits = self.applications.iter().map(|application| application.plan.config.wait);
+        let waits = self
+            .applications
+            .iter()
+            .map(|application| application.plan.config.wait);
         waits.max().unwrap_or(std::time::Duration::from_secs(4))
     }
 
@@ -92,7 +116,12 @@ impl Engine {
         deadline: Timestamp,
         turn: Turn,
     ) -> (Outcome, Vec<CallRecord>) {
-        let mut exchange = Exchange::begin(&application.plan, decision.act.clone(), decision.link.clone(), intended);
+        let mut exchange = Exchange::begin(
+            &application.plan,
+            decision.act.clone(),
+            decision.link.clone(),
+            intended,
+        );
         let mut calls = Vec::new();
         // What is claimed on the way is held until the caller has committed: the claim on the resource covers that,
         // because a remote id has one resource, and the commit checks it once more.
@@ -112,7 +141,13 @@ impl Engine {
                 Ok(permit) => permit,
                 Err(closed) => {
                     let wait = closed.until.since(self.clock.now()).as_secs();
-                    return (exchange.cut(&format!("{} is left alone for another {wait} s", application.plan.name())), calls);
+                    return (
+                        exchange.cut(&format!(
+                            "{} is left alone for another {wait} s",
+                            application.plan.name()
+                        )),
+                        calls,
+                    );
                 }
             };
             let (answer, ms) = application.upstream.call(&call, deadline).await;
@@ -122,19 +157,41 @@ impl Engine {
                 Answer::NotSent(_) | Answer::Lost(_) => None,
             };
             let method = call.method.as_str();
-            tracing::debug!(application = application.plan.name(), method, status, ms, "call");
-            calls.push(CallRecord { method: method.to_owned(), path: call.path, status, ms });
+            tracing::debug!(
+                application = application.plan.name(),
+                method,
+                status,
+                ms,
+                "call"
+            );
+            calls.push(CallRecord {
+                method: method.to_owned(),
+                path: call.path,
+                status,
+                ms,
+            });
             exchange.hear(&answer, self.clock.now());
         }
     }
 
     /// Whose account this is, if it is somebody else's: named as a person would look for it.
-    fn holder(&self, application: &str, remote_id: &str, ours: Handle) -> Result<Option<String>, Fault> {
+    fn holder(
+        &self,
+        application: &str,
+        remote_id: &str,
+        ours: Handle,
+    ) -> Result<Option<String>, Fault> {
         let view = self.store.view()?;
-        match view.find(&Key::Remote { application, remote_id })? {
+        match view.find(&Key::Remote {
+            application,
+            remote_id,
+        })? {
             Some(handle) if handle != ours => {
                 let resource = view.resource(handle)?;
-                Ok(Some(resource.map_or_else(|| String::from("another user"), |resource| resource.title().to_owned())))
+                Ok(Some(resource.map_or_else(
+                    || String::from("another user"),
+                    |resource| resource.title().to_owned(),
+                )))
             }
             _ => Ok(None),
         }

@@ -21,7 +21,11 @@ const SOON: Duration = Duration::from_secs(1);
 pub fn start(engine: &Arc<Engine>, drain: &watch::Receiver<bool>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     for application in &engine.applications {
-        loops.spawn(run(Arc::clone(engine), Arc::clone(application), drain.clone()));
+        loops.spawn(run(
+            Arc::clone(engine),
+            Arc::clone(application),
+            drain.clone(),
+        ));
     }
     loops
 }
@@ -74,7 +78,12 @@ enum Picked {
 fn pick(engine: &Engine, application: &Application, taken: &[Handle]) -> Result<Picked, Fault> {
     let name = application.plan.name();
     let now = engine.clock.now();
-    let room = application.plan.config.pace.concurrency.saturating_sub(taken.len());
+    let room = application
+        .plan
+        .config
+        .pace
+        .concurrency
+        .saturating_sub(taken.len());
     if room == 0 {
         return Ok(Picked::Until(Timestamp::NEVER));
     }
@@ -82,10 +91,19 @@ fn pick(engine: &Engine, application: &Application, taken: &[Handle]) -> Result<
         return Ok(Picked::Until(until));
     }
     // While the application is being tried again, one call at most finds out whether it is back.
-    let room = if application.gate.probing() { 1_usize.saturating_sub(taken.len()) } else { room };
+    let room = if application.gate.probing() {
+        1_usize.saturating_sub(taken.len())
+    } else {
+        room
+    };
     let view = engine.store.view()?;
     let due = view.due(name, now, PAGE.max(taken.len() + room))?;
-    let fresh: Vec<Handle> = due.into_iter().map(|mark| mark.handle).filter(|handle| !taken.contains(handle)).take(room).collect();
+    let fresh: Vec<Handle> = due
+        .into_iter()
+        .map(|mark| mark.handle)
+        .filter(|handle| !taken.contains(handle))
+        .take(room)
+        .collect();
     if fresh.is_empty() {
         let next = view.next_due(name)?.filter(|due| *due > now);
         return Ok(Picked::Until(next.unwrap_or(Timestamp::NEVER)));

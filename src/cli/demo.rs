@@ -21,7 +21,9 @@ use crate::serve::Serving;
 
 /// `usher demo`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Everything stays on loopback; the data file is in a temporary folder that goes when the demo ends.\n\nExample:\n  usher demo --once")]
+#[command(
+    after_help = "Everything stays on loopback; the data file is in a temporary folder that goes when the demo ends.\n\nExample:\n  usher demo --once"
+)]
 pub struct Args {
     /// End after the report instead of serving until Ctrl-C
     #[arg(long)]
@@ -32,10 +34,15 @@ pub struct Args {
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("usher-demo-{}", std::process::id()));
-    let played = std::fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display())).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|why| why.to_string())?;
-        runtime.block_on(demo(&args, &folder))
-    });
+    let played = std::fs::create_dir_all(&folder)
+        .map_err(|why| format!("{}: {why}", folder.display()))
+        .and_then(|()| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|why| why.to_string())?;
+            runtime.block_on(demo(&args, &folder))
+        });
     // The folder is ours alone; what cannot be removed now goes with the next boot.
     let _gone = std::fs::remove_dir_all(&folder);
     match played {
@@ -49,8 +56,12 @@ pub fn run(args: Args) -> ExitCode {
 
 /// Sandbox and gateway, on free ports.
 async fn stand(folder: &Path, bearer: &str) -> Result<(Sandbox, Serving), String> {
-    let sandbox = Sandbox::start(Options::default()).map_err(|why| format!("the sandbox: {why}"))?;
-    let hash: String = crate::auth::hash(bearer.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sandbox =
+        Sandbox::start(Options::default()).map_err(|why| format!("the sandbox: {why}"))?;
+    let hash: String = crate::auth::hash(bearer.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let text = format!(
         r#"
 [server]
@@ -73,10 +84,17 @@ authorized_domains = ["example.com"]
     );
     let secret = sandbox.token().to_owned();
     let origin: PathBuf = folder.join("usher.toml");
-    let config = config::parse(&text, &origin, &|_| Some(secret.clone()))
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let config = config::parse(&text, &origin, &|_| Some(secret.clone())).map_err(|problems| {
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    })?;
     super::log::start(&config.log);
-    let mut serving = Serving::start(config, Clock::system(), false).await.map_err(|why| why.to_string())?;
+    let mut serving = Serving::start(config, Clock::system(), false)
+        .await
+        .map_err(|why| why.to_string())?;
     serving.ready().await.map_err(|why| why.to_string())?;
     Ok((sandbox, serving))
 }
@@ -95,17 +113,33 @@ async fn demo(args: &Args, folder: &Path) -> Result<(), String> {
     day(&Idp::new(base, bearer)).await?;
 
     let engine = serving.gateway.engine().ok_or("the gateway is not ready")?;
-    let query = Query { limit: 100, ..Query::default() };
-    let rows = engine.store.view().and_then(|view| view.journal(&query)).map_err(|why| why.to_string())?;
-    say(&format!("\nThe provisioning report of it, newest first:\n{}", table::table(&rows)));
+    let query = Query {
+        limit: 100,
+        ..Query::default()
+    };
+    let rows = engine
+        .store
+        .view()
+        .and_then(|view| view.journal(&query))
+        .map_err(|why| why.to_string())?;
+    say(&format!(
+        "\nThe provisioning report of it, newest first:\n{}",
+        table::table(&rows)
+    ));
 
     if !args.once {
         say("\nServing on. Ctrl-C ends it.\n");
-        tokio::signal::ctrl_c().await.map_err(|why| why.to_string())?;
+        tokio::signal::ctrl_c()
+            .await
+            .map_err(|why| why.to_string())?;
     }
     let drained = serving.drain().await;
     sandbox.stop().await;
-    if drained.whole { Ok(()) } else { Err(String::from("not everything was finished in time")) }
+    if drained.whole {
+        Ok(())
+    } else {
+        Err(String::from("not everything was finished in time"))
+    }
 }
 
 /// What an IdP does on an ordinary day. Each step says what it expects, and fails the demo if it is otherwise.
@@ -116,22 +150,52 @@ async fn day(idp: &Idp) -> Result<(), String> {
         "name": {"givenName": "Jane", "familyName": "Doe"}, "emails": [{"value": "jane@example.com", "type": "work", "primary": true}],
         "active": true
     });
-    let created = idp.step("Jane joins", Method::POST, "/Users", Some(&jane), 201).await?;
-    let id = created["id"].as_str().ok_or("the created user has no id")?.to_owned();
+    let created = idp
+        .step("Jane joins", Method::POST, "/Users", Some(&jane), 201)
+        .await?;
+    let id = created["id"]
+        .as_str()
+        .ok_or("the created user has no id")?
+        .to_owned();
     let path = format!("/Users/{id}");
-    let found = idp.step("she is looked up", Method::GET, "/Users?filter=userName%20eq%20%22JANE@example.com%22", None, 200).await?;
+    let found = idp
+        .step(
+            "she is looked up",
+            Method::GET,
+            "/Users?filter=userName%20eq%20%22JANE@example.com%22",
+            None,
+            200,
+        )
+        .await?;
     if found["totalResults"] != 1 {
         return Err(String::from("the look-up did not find Jane"));
     }
     let mut renamed = jane.clone();
     renamed["name"]["familyName"] = json!("Roe");
-    idp.step("she marries", Method::PUT, &path, Some(&renamed), 200).await?;
+    idp.step("she marries", Method::PUT, &path, Some(&renamed), 200)
+        .await?;
     let guest = json!({"userName": "guest@elsewhere.example", "name": {"givenName": "Guest", "familyName": "Elsewhere"}});
-    idp.step("a guest of a foreign domain comes", Method::POST, "/Users", Some(&guest), 201).await?;
-    idp.step("Jane is sent once more", Method::POST, "/Users", Some(&jane), 409).await?;
+    idp.step(
+        "a guest of a foreign domain comes",
+        Method::POST,
+        "/Users",
+        Some(&guest),
+        201,
+    )
+    .await?;
+    idp.step(
+        "Jane is sent once more",
+        Method::POST,
+        "/Users",
+        Some(&jane),
+        409,
+    )
+    .await?;
     let off = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [{"op": "replace", "value": {"active": false}}]});
-    idp.step("Jane leaves", Method::PATCH, &path, Some(&off), 200).await?;
-    idp.step("she is deleted", Method::DELETE, &path, None, 204).await?;
+    idp.step("Jane leaves", Method::PATCH, &path, Some(&off), 200)
+        .await?;
+    idp.step("she is deleted", Method::DELETE, &path, None, 204)
+        .await?;
     Ok(())
 }
 
@@ -143,26 +207,50 @@ struct Idp {
 
 impl Idp {
     fn new(base: String, bearer: String) -> Self {
-        Self { base, bearer, client: Client::builder(TokioExecutor::new()).build_http() }
+        Self {
+            base,
+            bearer,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        }
     }
 
-    async fn step(&self, what: &str, method: Method, path: &str, body: Option<&Value>, want: u16) -> Result<Value, String> {
+    async fn step(
+        &self,
+        what: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        want: u16,
+    ) -> Result<Value, String> {
         let request = Request::builder()
             .method(method.clone())
             .uri(format!("{}{path}", self.base))
             .header("authorization", format!("Bearer {}", self.bearer))
             .header("content-type", "application/scim+json")
-            .body(Full::new(Bytes::from(body.map_or_else(String::new, Value::to_string))))
+            .body(Full::new(Bytes::from(
+                body.map_or_else(String::new, Value::to_string),
+            )))
             .map_err(|why| why.to_string())?;
-        let answer = self.client.request(request).await.map_err(|why| format!("{what}: {why}"))?;
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|why| format!("{what}: {why}"))?;
         let status = answer.status().as_u16();
         let read = Limited::new(answer.into_body(), 4 << 20).collect().await;
         let bytes = read.map_err(|why| format!("{what}: {why}"))?.to_bytes();
         let shown = path.split('?').next().unwrap_or_default();
         say(&format!("  {what:<36} {method:<6} {shown:<44} {status}\n"));
         if status != want {
-            return Err(format!("{what}: wanted {want}, got {status}: {}", String::from_utf8_lossy(&bytes)));
+            return Err(format!(
+                "{what}: wanted {want}, got {status}: {}",
+                String::from_utf8_lossy(&bytes)
+            ));
         }
-        if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes).map_err(|why| format!("{what}: {why}")) }
+        if bytes.is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(&bytes).map_err(|why| format!("{what}: {why}"))
+        }
     }
 }

@@ -13,7 +13,9 @@ use crate::store::OpenError;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  usher serve --config /etc/usher/usher.toml\n\nExit codes: 0 drained, 64 mistakes in the configuration, 65 the data file is not the one expected,\n70 a failure of our own, 75 try again (the data file is in use, or a commit failed).")]
+#[command(
+    after_help = "Example:\n  usher serve --config /etc/usher/usher.toml\n\nExit codes: 0 drained, 64 mistakes in the configuration, 65 the data file is not the one expected,\n70 a failure of our own, 75 try again (the data file is in use, or a commit failed)."
+)]
 pub struct Args {
     /// The configuration.
     #[arg(long, default_value = "usher.toml")]
@@ -32,12 +34,17 @@ pub fn run(args: Args) -> ExitCode {
     let config = match config::load(&args.config, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(problems) => {
-            problems.iter().for_each(|problem| complain(&format!("{problem}\n")));
+            problems
+                .iter()
+                .for_each(|problem| complain(&format!("{problem}\n")));
             return ExitCode::from(USAGE);
         }
     };
     log::start(&config.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(why) => {
             complain(&format!("usher: no runtime: {why}\n"));
@@ -48,7 +55,10 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
         complain("usher: signals cannot be had\n");
         return ExitCode::from(FAILURE);
@@ -77,7 +87,11 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
     tracing::info!("draining");
     let drained = serving.drain().await;
     tracing::info!(whole = drained.whole, "stopped");
-    if broken { ExitCode::from(TEMPORARY) } else { ExitCode::SUCCESS }
+    if broken {
+        ExitCode::from(TEMPORARY)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn failed(why: &StartError) -> ExitCode {
@@ -87,7 +101,11 @@ fn failed(why: &StartError) -> ExitCode {
         StartError::Listen(_) => FAILURE,
         StartError::Store(OpenError::Locked(_)) => TEMPORARY,
         StartError::Store(
-            OpenError::Refused(_) | OpenError::Missing(_) | OpenError::Newer { .. } | OpenError::NeedsRepair(_) | OpenError::Failed(_),
+            OpenError::Refused(_)
+            | OpenError::Missing(_)
+            | OpenError::Newer { .. }
+            | OpenError::NeedsRepair(_)
+            | OpenError::Failed(_),
         ) => DATA,
     })
 }

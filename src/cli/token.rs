@@ -41,7 +41,9 @@ pub fn run(args: Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&format!("usher: the system gave no random bytes: {error}\n"));
+            complain(&format!(
+                "usher: the system gave no random bytes: {error}\n"
+            ));
             ExitCode::from(FAILURE)
         }
     }

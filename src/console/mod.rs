@@ -33,7 +33,10 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     if path.exists() {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another usher answers there"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::AddrInUse,
+                "another usher answers there",
+            ));
         }
         std::fs::remove_file(path)?;
     }
@@ -60,14 +63,29 @@ impl Console {
     pub fn public(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let phase = *self.gateway.phase.borrow();
         let reply = match (request.method().as_str(), request.uri().path()) {
-            ("GET" | "HEAD", "/healthz") => (if phase == Phase::Broken { 503 } else { 200 }, json!({"status": "ok"})),
+            ("GET" | "HEAD", "/healthz") => (
+                if phase == Phase::Broken { 503 } else { 200 },
+                json!({"status": "ok"}),
+            ),
             ("GET" | "HEAD", "/readyz") => match phase {
-                    Phase::Ready => (200, json!({"status": "ready"})),
-                    Phase::Opening(share) => (503, json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0})),
-                    Phase::Broken => (503, json!({"status": "broken", "detail": "a commit failed; the process is about to restart"})),
-                    Phase::Draining => (503, json!({"status": "draining"})),
+                Phase::Ready => (200, json!({"status": "ready"})),
+                Phase::Opening(share) => (
+                    503,
+                    json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0}),
+                ),
+                Phase::Broken => (
+                    503,
+                    json!({"status": "broken", "detail": "a commit failed; the process is about to restart"}),
+                ),
+                Phase::Draining => (503, json!({"status": "draining"})),
             },
-            _ => return service::fault(&Fault::NotFound(String::from("There is /healthz and /readyz here.")), JSON, ""),
+            _ => {
+                return service::fault(
+                    &Fault::NotFound(String::from("There is /healthz and /readyz here.")),
+                    JSON,
+                    "",
+                );
+            }
         };
         json(reply.0, reply.1.to_string().into_bytes())
     }
@@ -104,23 +122,36 @@ impl Console {
 
     async fn private(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let reply = match (request.method().as_str(), request.uri().path()) {
-            ("GET", "/report") => self.report(request.uri().query().unwrap_or_default().to_owned()).await,
+            ("GET", "/report") => {
+                self.report(request.uri().query().unwrap_or_default().to_owned())
+                    .await
+            }
             ("GET", "/statistics") => self.statistics(),
             ("GET", "/healthz" | "/readyz") => return self.public(request),
-            _ => Err(Fault::NotFound(String::from("There is no such admin endpoint."))),
+            _ => Err(Fault::NotFound(String::from(
+                "There is no such admin endpoint.",
+            ))),
         };
-        reply.map_or_else(|fault| service::fault(&fault, JSON, ""), |body| json(200, body))
+        reply.map_or_else(
+            |fault| service::fault(&fault, JSON, ""),
+            |body| json(200, body),
+        )
     }
 
     fn engine(&self) -> Result<Arc<Engine>, Fault> {
-        let starting = || Fault::Unavailable { retry_after: 5, detail: String::from("The gateway is starting: its data file is being checked.") };
+        let starting = || Fault::Unavailable {
+            retry_after: 5,
+            detail: String::from("The gateway is starting: its data file is being checked."),
+        };
         self.gateway.engine().cloned().ok_or_else(starting)
     }
 
     /// What the writer has done since the start.
     fn statistics(&self) -> Result<Vec<u8>, Fault> {
         let Statistics { commits, rows } = self.engine()?.store.statistics();
-        Ok(json!({"commits": commits, "rows": rows}).to_string().into_bytes())
+        Ok(json!({"commits": commits, "rows": rows})
+            .to_string()
+            .into_bytes())
     }
 
     async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {
@@ -130,7 +161,8 @@ impl Console {
         let rows = rows.map_err(|died| Fault::Internal(died.to_string()))??;
         let mut body = Vec::new();
         for row in rows {
-            serde_json::to_writer(&mut body, &row).map_err(|why| Fault::Internal(why.to_string()))?;
+            serde_json::to_writer(&mut body, &row)
+                .map_err(|why| Fault::Internal(why.to_string()))?;
             body.push(b'\n');
         }
         Ok(body)

@@ -132,7 +132,12 @@ pub struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     /// Begins. `link` is the decision's; `intended` is when the intent was stored.
     #[must_use]
-    pub fn begin(application: &'a Application, act: Act, link: Option<Link>, intended: Timestamp) -> Self {
+    pub fn begin(
+        application: &'a Application,
+        act: Act,
+        link: Option<Link>,
+        intended: Timestamp,
+    ) -> Self {
         let linked = link.is_some();
         let link = link.unwrap_or_else(|| Link {
             application: application.name().to_owned(),
@@ -172,10 +177,14 @@ impl<'a> Exchange<'a> {
             Act::Nothing => At::End(End::Done),
             Act::Give { .. } if self.linked => self.look(Quest::Birth),
             Act::Give { .. } => At::Post,
-            Act::Update { .. } | Act::Reactivate { .. } | Act::Deactivate | Act::Delete if !known => self.look(match self.act {
-                Act::Deactivate | Act::Delete => Quest::Removal,
-                _ => Quest::Birth,
-            }),
+            Act::Update { .. } | Act::Reactivate { .. } | Act::Deactivate | Act::Delete
+                if !known =>
+            {
+                self.look(match self.act {
+                    Act::Deactivate | Act::Delete => Quest::Removal,
+                    _ => Quest::Birth,
+                })
+            }
             Act::Update { .. } if uncertain || self.link.state == State::Pending => At::ReadBack,
             Act::Reactivate { .. } => At::Activate,
             Act::Update { .. } => At::Put,
@@ -191,10 +200,12 @@ impl<'a> Exchange<'a> {
         let call = match &self.at {
             At::LookUp { names, .. } => match names.last() {
                 Some(name) => profile.look_up(name),
-                None => return Step::End(Box::new(self.outcome(End::Unavailable {
-                    detail: String::from("there is no name to look the account up by"),
-                    retry_after: None,
-                }))),
+                None => {
+                    return Step::End(Box::new(self.outcome(End::Unavailable {
+                        detail: String::from("there is no name to look the account up by"),
+                        retry_after: None,
+                    })));
+                }
             },
             At::Claim { shown, .. } => return Step::Claim(shown.id.clone()),
             At::Post => profile.create(&self.account()),
@@ -210,11 +221,16 @@ impl<'a> Exchange<'a> {
 
     /// Hears what became of the call that [`Exchange::next`] gave.
     pub fn hear(&mut self, answer: &Answer, now: Timestamp) {
-        self.sent |= !matches!(answer, Answer::NotSent(_)) && !matches!(self.aim(), Aim::LookUp | Aim::Read);
+        self.sent |=
+            !matches!(answer, Answer::NotSent(_)) && !matches!(self.aim(), Aim::LookUp | Aim::Read);
         let heard = match answer {
-            Answer::Reply { status, body, .. } => self.application.profile.hear(self.aim(), *status, body),
+            Answer::Reply { status, body, .. } => {
+                self.application.profile.hear(self.aim(), *status, body)
+            }
             Answer::NotSent(why) => Heard::Unavailable(why.clone()),
-            Answer::Lost(why) if matches!(self.aim(), Aim::LookUp | Aim::Read) => Heard::Unavailable(why.clone()),
+            Answer::Lost(why) if matches!(self.aim(), Aim::LookUp | Aim::Read) => {
+                Heard::Unavailable(why.clone())
+            }
             Answer::Lost(why) => Heard::Ambiguous(why.clone()),
         };
         let retry_after = match answer {
@@ -230,7 +246,9 @@ impl<'a> Exchange<'a> {
 
     /// Hears whose the found account is: `Some(name)` names the resource that holds it.
     pub fn claimed(&mut self, other: Option<&str>) {
-        let At::Claim { quest, shown } = std::mem::replace(&mut self.at, At::End(End::Done)) else { return };
+        let At::Claim { quest, shown } = std::mem::replace(&mut self.at, At::End(End::Done)) else {
+            return;
+        };
         self.at = match other {
             Some(other) => At::End(End::Refused {
                 status: 409,
@@ -248,7 +266,10 @@ impl<'a> Exchange<'a> {
             At::End(end) => end.clone(),
             // What was created is created; the read after it only looks for what was dropped.
             At::ReadNew => End::Done,
-            _ => End::Unavailable { detail: why.to_owned(), retry_after: None },
+            _ => End::Unavailable {
+                detail: why.to_owned(),
+                retry_after: None,
+            },
         };
         self.outcome(end)
     }
@@ -268,7 +289,9 @@ impl<'a> Exchange<'a> {
     /// somebody typed must not take over an account and rename it in one go.
     fn account(&self) -> Map<String, Value> {
         let mut account = match &self.act {
-            Act::Give { account } | Act::Update { account } | Act::Reactivate { account } => account.clone(),
+            Act::Give { account } | Act::Update { account } | Act::Reactivate { account } => {
+                account.clone()
+            }
             Act::Nothing | Act::Deactivate | Act::Delete => Map::new(),
         };
         if self.link.fresh {
@@ -281,10 +304,17 @@ impl<'a> Exchange<'a> {
     /// The names to look for: the last one is tried first.
     fn look(&self, quest: Quest) -> At {
         let account = self.account();
-        let mapped = mapping::user_name(&account).or_else(|| mapping::user_name(self.link.sent.as_ref()?));
+        let mapped =
+            mapping::user_name(&account).or_else(|| mapping::user_name(self.link.sent.as_ref()?));
         let mut names: Vec<String> = Vec::new();
-        for name in [self.link.seen_name.as_deref(), mapped].into_iter().flatten() {
-            if !names.iter().any(|known| crate::scim::schema::fold(known) == crate::scim::schema::fold(name)) {
+        for name in [self.link.seen_name.as_deref(), mapped]
+            .into_iter()
+            .flatten()
+        {
+            if !names
+                .iter()
+                .any(|known| crate::scim::schema::fold(known) == crate::scim::schema::fold(name))
+            {
                 names.push(name.to_owned());
             }
         }
@@ -295,8 +325,14 @@ impl<'a> Exchange<'a> {
         self.effect = true;
         self.linked = true;
         // The earliest intent stays: an account that an earlier create of ours made is ours.
-        let intended = self.link.uncertain.map_or(self.intended, |before| before.intended);
-        self.link.uncertain = Some(Uncertain { intended, sent: now });
+        let intended = self
+            .link
+            .uncertain
+            .map_or(self.intended, |before| before.intended);
+        self.link.uncertain = Some(Uncertain {
+            intended,
+            sent: now,
+        });
         if matches!(self.at, At::Post) {
             self.link.seen_name = mapping::user_name(&self.account()).map(str::to_owned);
         }
@@ -306,7 +342,10 @@ impl<'a> Exchange<'a> {
         match self.at {
             // Created all the same; only the look for what was dropped is missing.
             At::ReadNew => At::End(End::Done),
-            _ => At::End(End::Unavailable { detail, retry_after }),
+            _ => At::End(End::Unavailable {
+                detail,
+                retry_after,
+            }),
         }
     }
 
@@ -325,7 +364,9 @@ impl<'a> Exchange<'a> {
     fn settled(&mut self, heard: Heard, now: Timestamp) -> At {
         let at = self.at.clone();
         match (at, heard) {
-            (At::LookUp { quest, .. }, Heard::Found(accounts)) => self.looked_up(quest, accounts, now),
+            (At::LookUp { quest, .. }, Heard::Found(accounts)) => {
+                self.looked_up(quest, accounts, now)
+            }
             (At::LookUp { .. }, Heard::NotBelonging(detail)) => {
                 self.linked = true;
                 self.link.state = State::Pending;
@@ -341,10 +382,14 @@ impl<'a> Exchange<'a> {
             }
             (At::ReadNew, Heard::Absent(_)) => {
                 self.link.state = State::Pending;
-                At::End(End::Pending(String::from("the application answers that the account it just created does not exist")))
+                At::End(End::Pending(String::from(
+                    "the application answers that the account it just created does not exist",
+                )))
             }
             (At::ReadBack, Heard::Account(shown)) => self.read_back(&shown),
-            (At::ReadBack, Heard::Absent(detail)) if self.link.state == State::Pending => At::End(End::Pending(detail)),
+            (At::ReadBack, Heard::Absent(detail)) if self.link.state == State::Pending => {
+                At::End(End::Pending(detail))
+            }
             (At::ReadBack | At::Put | At::Activate, Heard::Absent(_)) => {
                 self.link.uncertain = None;
                 self.look(Quest::Drift)
@@ -360,12 +405,16 @@ impl<'a> Exchange<'a> {
                 At::End(End::Done)
             }
             (At::Activate, Heard::Account(shown)) if shown.active == Some(false) => {
-                At::End(End::Ineffective(String::from("the application accepted active:true and still shows the account inactive")))
+                At::End(End::Ineffective(String::from(
+                    "the application accepted active:true and still shows the account inactive",
+                )))
             }
             (At::Activate, Heard::Account(_) | Heard::Done) => self.activated(),
-            (At::Deactivate, Heard::Account(shown)) if shown.active == Some(true) => At::End(End::Ineffective(String::from(
-                "the application accepted the deactivation and still shows the account active (an administrator there?)",
-            ))),
+            (At::Deactivate, Heard::Account(shown)) if shown.active == Some(true) => {
+                At::End(End::Ineffective(String::from(
+                    "the application accepted the deactivation and still shows the account active (an administrator there?)",
+                )))
+            }
             (At::Deactivate, Heard::Account(_) | Heard::Done) => {
                 self.effect = true;
                 self.link.state = State::Deactivated;
@@ -375,29 +424,54 @@ impl<'a> Exchange<'a> {
                 At::End(End::Done)
             }
             // A pending account is denied by id; it may come to life yet, so the removal stays open.
-            (At::Deactivate | At::Delete, Heard::Absent(detail)) if self.link.state == State::Pending => At::End(End::Pending(detail)),
+            (At::Deactivate | At::Delete, Heard::Absent(detail))
+                if self.link.state == State::Pending =>
+            {
+                At::End(End::Pending(detail))
+            }
             (At::Deactivate | At::Delete, Heard::Absent(_)) | (At::Delete, Heard::Done) => {
                 self.effect = true;
                 self.linked = false;
                 At::End(End::Done)
             }
-            (At::Post | At::Put | At::Activate | At::Deactivate | At::Delete, Heard::Refused { status, detail }) => {
-                At::End(End::Refused { status, detail, uniqueness: status == 409 })
-            }
+            (
+                At::Post | At::Put | At::Activate | At::Deactivate | At::Delete,
+                Heard::Refused { status, detail },
+            ) => At::End(End::Refused {
+                status,
+                detail,
+                uniqueness: status == 409,
+            }),
             // What no profile says for this kind of call.
-            (_, other) => At::End(End::Unavailable { detail: format!("an answer out of place: {}", name(&other)), retry_after: None }),
+            (_, other) => At::End(End::Unavailable {
+                detail: format!("an answer out of place: {}", name(&other)),
+                retry_after: None,
+            }),
         }
     }
 
     fn looked_up(&mut self, quest: Quest, accounts: Vec<Shown>, now: Timestamp) -> At {
-        let At::LookUp { names, .. } = &mut self.at else { return self.at.clone() };
+        let At::LookUp { names, .. } = &mut self.at else {
+            return self.at.clone();
+        };
         let asked = names.pop().unwrap_or_default();
         let folded = crate::scim::schema::fold(&asked);
         // A server that ignores the filter must not have us adopt the first account of its list.
-        let found = accounts.into_iter().find(|shown| shown.user_name.as_deref().is_some_and(|name| crate::scim::schema::fold(name) == folded));
+        let found = accounts.into_iter().find(|shown| {
+            shown
+                .user_name
+                .as_deref()
+                .is_some_and(|name| crate::scim::schema::fold(name) == folded)
+        });
         match found {
-            Some(shown) => At::Claim { quest, shown: Box::new(shown) },
-            None if !names.is_empty() => At::LookUp { quest, names: std::mem::take(names) },
+            Some(shown) => At::Claim {
+                quest,
+                shown: Box::new(shown),
+            },
+            None if !names.is_empty() => At::LookUp {
+                quest,
+                names: std::mem::take(names),
+            },
             None => self.missed(quest, now),
         }
     }
@@ -405,20 +479,32 @@ impl<'a> Exchange<'a> {
     fn missed(&mut self, quest: Quest, now: Timestamp) -> At {
         let lag = self.application.config.lookup_lag;
         match (quest, self.link.uncertain) {
-            (Quest::Birth | Quest::Removal, Some(doubt)) if now < doubt.sent.plus(lag) => At::End(End::Later(doubt.sent.plus(lag))),
+            (Quest::Birth | Quest::Removal, Some(doubt)) if now < doubt.sent.plus(lag) => {
+                At::End(End::Later(doubt.sent.plus(lag)))
+            }
             // It exists and is not shown: not visible yet, or not to us.
             (Quest::Exists, _) => {
                 self.linked = true;
-                let intended = self.link.uncertain.map_or(self.intended, |before| before.intended);
-                self.link.uncertain = Some(Uncertain { intended, sent: now });
+                let intended = self
+                    .link
+                    .uncertain
+                    .map_or(self.intended, |before| before.intended);
+                self.link.uncertain = Some(Uncertain {
+                    intended,
+                    sent: now,
+                });
                 At::End(End::Later(now.plus(lag)))
             }
-            (Quest::Removal, _) if self.link.state == State::Pending => At::End(End::Pending(String::from("the account is pending and cannot be taken away yet"))),
+            (Quest::Removal, _) if self.link.state == State::Pending => At::End(End::Pending(
+                String::from("the account is pending and cannot be taken away yet"),
+            )),
             (Quest::Removal, _) => {
                 self.linked = false;
                 At::End(End::Done)
             }
-            (Quest::Birth, _) if self.link.state == State::Pending => At::End(End::Pending(String::from("the account is pending"))),
+            (Quest::Birth, _) if self.link.state == State::Pending => {
+                At::End(End::Pending(String::from("the account is pending")))
+            }
             (Quest::Birth | Quest::Drift, _) => {
                 if self.posted {
                     return At::End(End::Later(now.plus(lag.max(Duration::from_secs(1)))));
@@ -427,7 +513,9 @@ impl<'a> Exchange<'a> {
                     self.linked = false;
                     return At::End(End::Refused {
                         status: 404,
-                        detail: String::from("the account is gone there, and creating accounts is switched off"),
+                        detail: String::from(
+                            "the account is gone there, and creating accounts is switched off",
+                        ),
                         uniqueness: false,
                     });
                 }
@@ -462,7 +550,11 @@ impl<'a> Exchange<'a> {
     /// An account was found and nobody else holds it.
     fn found(&mut self, quest: Quest, shown: Shown) -> At {
         let protected = &self.application.config.safety.protected;
-        if shown.user_name.as_deref().is_some_and(|name| scope::protected(protected, name)) {
+        if shown
+            .user_name
+            .as_deref()
+            .is_some_and(|name| scope::protected(protected, name))
+        {
             self.linked = false;
             return At::End(End::Protected);
         }
@@ -482,7 +574,13 @@ impl<'a> Exchange<'a> {
                 // Somebody else's account: not ours to take away, and ours never came to be.
                 return At::End(End::Done);
             }
-            return At::End(End::Refused { status: 409, detail: String::from("an account of this name exists, and adopting is switched off"), uniqueness: true });
+            return At::End(End::Refused {
+                status: 409,
+                detail: String::from(
+                    "an account of this name exists, and adopting is switched off",
+                ),
+                uniqueness: true,
+            });
         }
         if taking && !ours && !linked_before {
             // Ours never came to be; what stands there was never adopted.
@@ -494,7 +592,11 @@ impl<'a> Exchange<'a> {
         self.link.remote_id = Some(shown.id.clone());
         self.link.sent = None;
         let pending = self.link.state == State::Pending;
-        self.link.state = if shown.active == Some(false) { State::Deactivated } else { State::Active };
+        self.link.state = if shown.active == Some(false) {
+            State::Deactivated
+        } else {
+            State::Active
+        };
         if ours {
             self.link.origin = Origin::Created;
         } else if !linked_before || pending {
@@ -524,7 +626,9 @@ impl<'a> Exchange<'a> {
         }
         self.link.state = State::Active;
         // What a read does not show cannot be told from what was lost: then it is written again.
-        let all_shown = account.keys().all(|key| self.application.profile.shows(key));
+        let all_shown = account
+            .keys()
+            .all(|key| self.application.profile.shows(key));
         if all_shown && profile::dropped(self.application.profile, &account, shown).is_empty() {
             self.written();
             return At::End(End::Done);
@@ -544,7 +648,9 @@ impl<'a> Exchange<'a> {
         self.effect = true;
         self.link.uncertain = None;
         let account = match &self.act {
-            Act::Give { account } | Act::Update { account } | Act::Reactivate { account } => account,
+            Act::Give { account } | Act::Update { account } | Act::Reactivate { account } => {
+                account
+            }
             Act::Nothing | Act::Deactivate | Act::Delete => return,
         };
         // An adopted account keeps its name for now; the next change of the person may bring the new one.
@@ -556,14 +662,27 @@ impl<'a> Exchange<'a> {
     fn seen(&mut self, put: &Map<String, Value>, shown: &Shown) {
         self.link.seen_name = shown.user_name.clone();
         let dropped = profile::dropped(self.application.profile, put, shown);
-        self.dropped = dropped.iter().filter(|name| !self.link.dropped.contains(name)).cloned().collect();
+        self.dropped = dropped
+            .iter()
+            .filter(|name| !self.link.dropped.contains(name))
+            .cloned()
+            .collect();
         self.link.dropped = dropped;
     }
 
     fn outcome(&self, end: End) -> Outcome {
         // A call that was surely refused or never sent leaves a new account unborn: no link.
-        let link = (self.linked && (self.link.state != State::Unborn || self.link.uncertain.is_some())).then(|| self.link.clone());
-        Outcome { link, end, effect: self.effect, sent: self.sent, operation: self.operation, dropped: self.dropped.clone() }
+        let link = (self.linked
+            && (self.link.state != State::Unborn || self.link.uncertain.is_some()))
+        .then(|| self.link.clone());
+        Outcome {
+            link,
+            end,
+            effect: self.effect,
+            sent: self.sent,
+            operation: self.operation,
+            dropped: self.dropped.clone(),
+        }
     }
 }
 
@@ -584,7 +703,12 @@ fn name(heard: &Heard) -> &'static str {
 /// The link as it stands if nobody lives to hear the answers: what the intent keeps. Such a link equals nothing and is
 /// read back, or looked up, before anything else goes.
 #[must_use]
-pub fn unknown(application: &Application, act: &Act, link: Option<&Link>, intended: Timestamp) -> Option<Link> {
+pub fn unknown(
+    application: &Application,
+    act: &Act,
+    link: Option<&Link>,
+    intended: Timestamp,
+) -> Option<Link> {
     let mut exchange = Exchange::begin(application, act.clone(), link.cloned(), intended);
     if matches!(act, Act::Nothing) {
         return link.cloned();
@@ -599,7 +723,9 @@ pub fn unknown(application: &Application, act: &Act, link: Option<&Link>, intend
 /// The calls that would go if nothing went wrong: for `mode = "simulate"` and for the intent.
 #[must_use]
 pub fn rehearse(profile: Profile, act: &Act, link: Option<&Link>) -> Vec<Call> {
-    let id = link.and_then(|link| link.remote_id.as_deref()).unwrap_or("{id}");
+    let id = link
+        .and_then(|link| link.remote_id.as_deref())
+        .unwrap_or("{id}");
     match act {
         Act::Nothing => Vec::new(),
         Act::Give { account } => vec![profile.create(account)],

@@ -35,7 +35,10 @@ impl Application {
     pub fn compile(config: shape::Application) -> Self {
         Self {
             mapping: Mapping::compile(config.profile, &config.map_user),
-            scope: Scope { domains: config.authorized_domains.clone(), condition: config.condition.clone() },
+            scope: Scope {
+                domains: config.authorized_domains.clone(),
+                condition: config.condition.clone(),
+            },
             profile: Profile::of(config.profile),
             config,
         }
@@ -143,12 +146,22 @@ enum Level {
 /// Decides for one user and one application.
 #[must_use]
 pub fn plan(application: &Application, user: &Resource, now: Timestamp) -> Decision {
-    plan_with(application, user, user.link(application.name()).cloned(), now)
+    plan_with(
+        application,
+        user,
+        user.link(application.name()).cloned(),
+        now,
+    )
 }
 
 /// [`plan`] as if the user's link were this one.
 #[must_use]
-pub fn plan_with(application: &Application, user: &Resource, link: Option<Link>, now: Timestamp) -> Decision {
+pub fn plan_with(
+    application: &Application,
+    user: &Resource,
+    link: Option<Link>,
+    now: Timestamp,
+) -> Decision {
     let current = link.as_ref().and_then(|link| link.sent.as_ref());
     let giving = match &link {
         None => Giving::Create,
@@ -161,7 +174,9 @@ pub fn plan_with(application: &Application, user: &Resource, link: Option<Link>,
 
     let (cause, out) = match (&verdict, user.deleted, inactive) {
         (_, Some(_), _) => (Cause::Deleted, None),
-        (Verdict::Out { code, reason }, None, _) => (Cause::OutOfScope, Some((*code, reason.clone()))),
+        (Verdict::Out { code, reason }, None, _) => {
+            (Cause::OutOfScope, Some((*code, reason.clone())))
+        }
         (Verdict::In, None, true) => (Cause::Inactive, None),
         (Verdict::In, None, false) => return here(application, link, mapped, now),
     };
@@ -169,11 +184,22 @@ pub fn plan_with(application: &Application, user: &Resource, link: Option<Link>,
 }
 
 fn nothing(operation: Operation, link: Option<Link>, note: Option<Note>) -> Decision {
-    Decision { act: Act::Nothing, operation, link, note, again: None, ruled_out: false }
+    Decision {
+        act: Act::Nothing,
+        operation,
+        link,
+        note,
+        again: None,
+        ruled_out: false,
+    }
 }
 
 fn skipped(code: &'static str, reason: impl Into<String>) -> Option<Note> {
-    Some(Note { status: Status::Skipped, code, reason: reason.into() })
+    Some(Note {
+        status: Status::Skipped,
+        code,
+        reason: reason.into(),
+    })
 }
 
 fn simulated(decision: Decision, application: &Application) -> Decision {
@@ -181,32 +207,71 @@ fn simulated(decision: Decision, application: &Application) -> Decision {
         return decision;
     }
     let reason = "the application is in simulate mode: this is what would have gone";
-    Decision { note: skipped("simulate", reason), ..decision }
+    Decision {
+        note: skipped("simulate", reason),
+        ..decision
+    }
 }
 
 /// The account should be there and active.
-fn here(application: &Application, link: Option<Link>, mapped: mapping::Mapped, now: Timestamp) -> Decision {
+fn here(
+    application: &Application,
+    link: Option<Link>,
+    mapped: mapping::Mapped,
+    now: Timestamp,
+) -> Decision {
     let users = &application.config.users;
     // Coming back cancels a removal, a hold and what was kept.
-    let link = link.map(|link| Link { removal: None, kept: false, ..link });
+    let link = link.map(|link| Link {
+        removal: None,
+        kept: false,
+        ..link
+    });
     let state = link.as_ref().map(|link| link.state);
     let operation = match state {
         None | Some(State::Unborn) => Operation::Create,
         Some(State::Deactivated) => Operation::Reactivate,
         Some(State::Active | State::Pending) => Operation::Update,
     };
-    if guarded(application, link.as_ref(), mapping::user_name(&mapped.account)) {
-        return nothing(operation, link, skipped("protected", "the account is protected: no call is made for it"));
+    if guarded(
+        application,
+        link.as_ref(),
+        mapping::user_name(&mapped.account),
+    ) {
+        return nothing(
+            operation,
+            link,
+            skipped(
+                "protected",
+                "the account is protected: no call is made for it",
+            ),
+        );
     }
     if !mapped.missing.is_empty() {
-        let reason = format!("{} needs {}, and the rules give no value", application.name(), mapped.missing.join(", "));
-        return nothing(operation, link, Some(Note { status: Status::Failure, code: "missing", reason }));
+        let reason = format!(
+            "{} needs {}, and the rules give no value",
+            application.name(),
+            mapped.missing.join(", ")
+        );
+        return nothing(
+            operation,
+            link,
+            Some(Note {
+                status: Status::Failure,
+                code: "missing",
+                reason,
+            }),
+        );
     }
     let mut account = mapped.account;
     let (act, link) = match (link, state) {
         (None, _) | (_, None) => {
             if !users.create {
-                return nothing(operation, None, skipped("create_off", "creating accounts is switched off"));
+                return nothing(
+                    operation,
+                    None,
+                    skipped("create_off", "creating accounts is switched off"),
+                );
             }
             (Act::Give { account }, None)
         }
@@ -214,24 +279,45 @@ fn here(application: &Application, link: Option<Link>, mapped: mapping::Mapped, 
         (link, Some(State::Unborn)) => (Act::Give { account }, link),
         (link, Some(State::Deactivated)) => {
             if !users.create {
-                return nothing(operation, link, skipped("create_off", "reactivating accounts is switched off"));
+                return nothing(
+                    operation,
+                    link,
+                    skipped("create_off", "reactivating accounts is switched off"),
+                );
             }
             (Act::Reactivate { account }, link)
         }
         (Some(link), Some(State::Active | State::Pending)) => {
-            let sent = link.sent.as_ref().inspect(|sent| application.mapping.clear(sent, &mut account));
+            let sent = link
+                .sent
+                .as_ref()
+                .inspect(|sent| application.mapping.clear(sent, &mut account));
             let same = sent.is_some_and(|sent| application.mapping.same(sent, &account));
             if link.uncertain.is_none() && link.state == State::Active && same {
                 return nothing(operation, Some(link), None);
             }
             if !users.update {
-                return nothing(operation, Some(link), skipped("update_off", "updating accounts is switched off"));
+                return nothing(
+                    operation,
+                    Some(link),
+                    skipped("update_off", "updating accounts is switched off"),
+                );
             }
             (Act::Update { account }, Some(link))
         }
     };
     let again = (state == Some(State::Pending)).then(|| now.plus(PENDING_AGAIN));
-    simulated(Decision { act, operation, link, note: None, again, ruled_out: false }, application)
+    simulated(
+        Decision {
+            act,
+            operation,
+            link,
+            note: None,
+            again,
+            ruled_out: false,
+        },
+        application,
+    )
 }
 
 /// The account should be deactivated or gone. Needs only the remote id: no mapping, missing attribute or `update`
@@ -250,11 +336,20 @@ fn gone(
     let Some(mut link) = link else {
         let note = match out {
             Some((code, reason)) => skipped(code, reason),
-            None if cause == Cause::Inactive => skipped("inactive", "the user is inactive and has no account"),
+            None if cause == Cause::Inactive => {
+                skipped("inactive", "the user is inactive and has no account")
+            }
             None => skipped("no_account", "there is no account to take away"),
         };
-        let operation = if cause == Cause::Deleted { Operation::Delete } else { Operation::Create };
-        return Decision { ruled_out, ..nothing(operation, None, note) };
+        let operation = if cause == Cause::Deleted {
+            Operation::Delete
+        } else {
+            Operation::Create
+        };
+        return Decision {
+            ruled_out,
+            ..nothing(operation, None, note)
+        };
     };
 
     let asked = match (&link.removal, user.deleted) {
@@ -277,27 +372,67 @@ fn gone(
         Some(Level::Absent) => Operation::Delete,
         _ => Operation::Deactivate,
     };
-    let stop = |link: Link, note: Option<Note>, again| Decision { again, ruled_out, ..nothing(operation, Some(link), note) };
+    let stop = |link: Link, note: Option<Note>, again| Decision {
+        again,
+        ruled_out,
+        ..nothing(operation, Some(link), note)
+    };
     let Some(level) = level else {
         // Kept: written on the link, so that it is not planned again until the person has been in scope again.
         link.removal = None;
         link.kept = true;
-        return stop(link, skipped("keep", "the account is left as it is on purpose"), None);
+        return stop(
+            link,
+            skipped("keep", "the account is left as it is on purpose"),
+            None,
+        );
     };
     if level == Level::Here {
-        return stop(link, skipped("leave_after", "the account stays for now: leave_after has not passed"), again);
+        return stop(
+            link,
+            skipped(
+                "leave_after",
+                "the account stays for now: leave_after has not passed",
+            ),
+            again,
+        );
     }
     if link.kept {
-        return stop(link, skipped("kept", "the removal was rejected; the account stays until the person has been in scope again"), None);
+        return stop(
+            link,
+            skipped(
+                "kept",
+                "the removal was rejected; the account stays until the person has been in scope again",
+            ),
+            None,
+        );
     }
     if !users.delete {
-        return stop(link, skipped("delete_off", "taking accounts away is switched off"), None);
+        return stop(
+            link,
+            skipped("delete_off", "taking accounts away is switched off"),
+            None,
+        );
     }
     if link.origin == Origin::Imported {
-        return stop(link, skipped("unclaimed", "the account was imported and never claimed: it is not ours to take away"), None);
+        return stop(
+            link,
+            skipped(
+                "unclaimed",
+                "the account was imported and never claimed: it is not ours to take away",
+            ),
+            None,
+        );
     }
     if guarded(application, Some(&link), None) {
-        return stop(link, skipped("protected", "the account is protected: no call is made for it"), None);
+        return stop(
+            link,
+            skipped(
+                "protected",
+                "the account is protected: no call is made for it",
+            ),
+            None,
+        );
     }
     if held.is_some() {
         return stop(link, Some(held_note()), None);
@@ -307,8 +442,22 @@ fn gone(
         (_, State::Deactivated) if link.uncertain.is_none() => return stop(link, None, again),
         _ => Act::Deactivate,
     };
-    let note = out.map(|(code, reason)| Note { status: Status::Success, code, reason });
-    simulated(Decision { act, operation, link: Some(link), note, again, ruled_out }, application)
+    let note = out.map(|(code, reason)| Note {
+        status: Status::Success,
+        code,
+        reason,
+    });
+    simulated(
+        Decision {
+            act,
+            operation,
+            link: Some(link),
+            note,
+            again,
+            ruled_out,
+        },
+        application,
+    )
 }
 
 /// The note of a removal that the safety limit stopped.
@@ -322,14 +471,24 @@ pub fn held_note() -> Note {
 }
 
 /// How far away the account should be now, and when that changes. `None`: it is left as it is.
-fn level(users: &shape::Users, cause: Cause, inactive: bool, asked: Timestamp, now: Timestamp) -> (Option<Level>, Option<Timestamp>) {
+fn level(
+    users: &shape::Users,
+    cause: Cause,
+    inactive: bool,
+    asked: Timestamp,
+    now: Timestamp,
+) -> (Option<Level>, Option<Timestamp>) {
     let (taking, from) = match cause {
         Cause::Inactive => return (Some(Level::Deactivated), None),
         Cause::Deleted => (users.on_delete, asked),
         Cause::OutOfScope => (users.on_leave, asked.plus(users.leave_after)),
     };
     // A client's own `active:false` deactivates at once, whatever else is to come.
-    let floor = if inactive && cause == Cause::OutOfScope { Level::Deactivated } else { Level::Here };
+    let floor = if inactive && cause == Cause::OutOfScope {
+        Level::Deactivated
+    } else {
+        Level::Here
+    };
     if taking == Taking::Keep {
         return ((floor > Level::Here).then_some(floor), None);
     }
@@ -349,7 +508,10 @@ fn guarded(application: &Application, link: Option<&Link>, mapped: Option<&str>)
     let list = &application.config.safety.protected;
     let seen = link.and_then(|link| link.seen_name.as_deref());
     let sent = link.and_then(|link| mapping::user_name(link.sent.as_ref()?));
-    [mapped, seen, sent].into_iter().flatten().any(|name| scope::protected(list, name))
+    [mapped, seen, sent]
+        .into_iter()
+        .flatten()
+        .any(|name| scope::protected(list, name))
 }
 
 /// The key by which the user's account is known before it has an id: the folded mapped userName. What claims are taken on.

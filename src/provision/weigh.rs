@@ -40,11 +40,21 @@ pub struct Weighed {
 /// How long to wait before attempt `attempts + 1`: the ladder's rung, give or take a fifth. `dice` is any number.
 #[must_use]
 pub fn back_off(attempts: u32, dice: u64) -> Duration {
-    let rung = LADDER.get(attempts as usize).or(LADDER.last()).copied().unwrap_or(1) * 1_000;
+    let rung = LADDER
+        .get(attempts as usize)
+        .or(LADDER.last())
+        .copied()
+        .unwrap_or(1)
+        * 1_000;
     Duration::from_millis(rung * 4 / 5 + dice % (rung * 2 / 5).max(1))
 }
 
-fn delivery(application: &Application, operation: Operation, link: Option<&Link>, status: Status) -> Delivery {
+fn delivery(
+    application: &Application,
+    operation: Operation,
+    link: Option<&Link>,
+    status: Status,
+) -> Delivery {
     Delivery {
         application: application.name().to_owned(),
         operation,
@@ -68,31 +78,77 @@ fn noted(mut delivery: Delivery, note: Option<&Note>) -> Delivery {
 /// What follows when nothing is sent now: because nothing is to be sent, because the application only simulates, or
 /// because the worker will send it (`why` says why not at once).
 #[must_use]
-pub fn unsent(application: &Application, decision: &Decision, now: Timestamp, attempts: u32, why: &str) -> Weighed {
+pub fn unsent(
+    application: &Application,
+    decision: &Decision,
+    now: Timestamp,
+    attempts: u32,
+    why: &str,
+) -> Weighed {
     let lane = decision.act.lane();
     let link = decision.link.clone();
     let mark = |at| Some(Due { at, attempts, lane });
     if decision.act == Act::Nothing {
-        let held = decision.note.as_ref().is_some_and(|note| note.status == Status::Held);
-        let mut line = noted(delivery(application, decision.operation, link.as_ref(), Status::Success), decision.note.as_ref());
+        let held = decision
+            .note
+            .as_ref()
+            .is_some_and(|note| note.status == Status::Held);
+        let mut line = noted(
+            delivery(
+                application,
+                decision.operation,
+                link.as_ref(),
+                Status::Success,
+            ),
+            decision.note.as_ref(),
+        );
         if decision.note.is_none() {
             line.code = Some(String::from("unchanged"));
             line.reason = Some(String::from("the account is as it should be"));
         }
-        let mark = if held { mark(Timestamp::NEVER) } else { decision.again.and_then(mark) };
-        return Weighed { link, delivery: line, mark };
+        let mark = if held {
+            mark(Timestamp::NEVER)
+        } else {
+            decision.again.and_then(mark)
+        };
+        return Weighed {
+            link,
+            delivery: line,
+            mark,
+        };
     }
-    let mut line = delivery(application, decision.operation, link.as_ref(), Status::Queued);
+    let mut line = delivery(
+        application,
+        decision.operation,
+        link.as_ref(),
+        Status::Queued,
+    );
     if application.config.mode == Mode::Simulate {
         line = noted(line, decision.note.as_ref());
         let calls = rehearse(application.profile, &decision.act, link.as_ref());
-        line.calls = calls.into_iter().map(|call| CallRecord { method: call.method.as_str().to_owned(), path: call.path, status: None, ms: 0 }).collect();
+        line.calls = calls
+            .into_iter()
+            .map(|call| CallRecord {
+                method: call.method.as_str().to_owned(),
+                path: call.path,
+                status: None,
+                ms: 0,
+            })
+            .collect();
         // No link, and the mark stays and is not due: going live makes it due.
-        return Weighed { link, delivery: line, mark: mark(Timestamp::NEVER) };
+        return Weighed {
+            link,
+            delivery: line,
+            mark: mark(Timestamp::NEVER),
+        };
     }
     line.code = Some(String::from("queued"));
     line.reason = Some(why.to_owned());
-    Weighed { link, delivery: line, mark: mark(now) }
+    Weighed {
+        link,
+        delivery: line,
+        mark: mark(now),
+    }
 }
 
 /// What follows from an exchange. `user` is the resource as it will be committed (its link there is replaced by what
@@ -110,63 +166,152 @@ pub fn weigh(
     let lane = decision.act.lane();
     let retry = |least: Option<Duration>| {
         let wait = back_off(attempts, dice).max(least.unwrap_or_default());
-        Some(Due { at: now.plus(wait), attempts: attempts.saturating_add(1), lane })
+        Some(Due {
+            at: now.plus(wait),
+            attempts: attempts.saturating_add(1),
+            lane,
+        })
     };
     let mut link = outcome.link;
-    let say = |status, code: &str, reason: &str| (status, Some(code.to_owned()), Some(reason.to_owned()));
+    let say =
+        |status, code: &str, reason: &str| (status, Some(code.to_owned()), Some(reason.to_owned()));
     let ((status, code, reason), mark) = match &outcome.end {
         End::Done => {
             let said = if outcome.dropped.is_empty() {
                 match &decision.note {
                     Some(note) => say(Status::Success, note.code, &note.reason),
-                    None if outcome.operation == Operation::Adopt => say(Status::Success, "adopted", "the account was there already and is linked now"),
+                    None if outcome.operation == Operation::Adopt => say(
+                        Status::Success,
+                        "adopted",
+                        "the account was there already and is linked now",
+                    ),
                     None => (Status::Success, None, None),
                 }
             } else {
                 let names = outcome.dropped.join(", ");
-                say(Status::Warning, "not_applied", &format!("accepted but not applied: {names}"))
+                say(
+                    Status::Warning,
+                    "not_applied",
+                    &format!("accepted but not applied: {names}"),
+                )
             };
             (said, after(application, user, link.as_ref(), now))
         }
-        End::Refused { detail, uniqueness, .. } => {
-            let status = if outcome.effect { Status::Warning } else { Status::Failure };
-            (say(status, if *uniqueness { "exists" } else { "refused" }, detail), retry(None))
+        End::Refused {
+            detail, uniqueness, ..
+        } => {
+            let status = if outcome.effect {
+                Status::Warning
+            } else {
+                Status::Failure
+            };
+            (
+                say(
+                    status,
+                    if *uniqueness { "exists" } else { "refused" },
+                    detail,
+                ),
+                retry(None),
+            )
         }
-        End::Unavailable { detail, retry_after } => {
-            let status = if outcome.effect { Status::Unknown } else { Status::Queued };
+        End::Unavailable {
+            detail,
+            retry_after,
+        } => {
+            let status = if outcome.effect {
+                Status::Unknown
+            } else {
+                Status::Queued
+            };
             (say(status, "unavailable", detail), retry(*retry_after))
         }
         End::Unknown(detail) => (say(Status::Unknown, "no_answer", detail), retry(None)),
         End::Later(at) => {
-            let due = Due { at: *at, attempts, lane };
-            (say(Status::Unknown, "looking_up", "no answer came, and the account may take a while to show; it is looked up again"), Some(due))
+            let due = Due {
+                at: *at,
+                attempts,
+                lane,
+            };
+            (
+                say(
+                    Status::Unknown,
+                    "looking_up",
+                    "no answer came, and the account may take a while to show; it is looked up again",
+                ),
+                Some(due),
+            )
         }
         End::Pending(detail) => {
             // It may only not be visible yet; after that, a person has to accept an invitation.
-            let wait = if attempts == 0 { application.config.lookup_lag } else { Duration::from_secs(3_600) };
-            let due = Due { at: now.plus(wait), attempts: attempts.saturating_add(1), lane };
-            let reason = format!("the account is pending: {detail}; the person has to accept the invitation, or an administrator to approve the domain");
+            let wait = if attempts == 0 {
+                application.config.lookup_lag
+            } else {
+                Duration::from_secs(3_600)
+            };
+            let due = Due {
+                at: now.plus(wait),
+                attempts: attempts.saturating_add(1),
+                lane,
+            };
+            let reason = format!(
+                "the account is pending: {detail}; the person has to accept the invitation, or an administrator to approve the domain"
+            );
             (say(Status::Warning, "pending", &reason), Some(due))
         }
-        End::Protected => (say(Status::Skipped, "protected", "the account is protected: no call is made for it"), None),
+        End::Protected => (
+            say(
+                Status::Skipped,
+                "protected",
+                "the account is protected: no call is made for it",
+            ),
+            None,
+        ),
         End::Ineffective(detail) => (say(Status::Failure, "ineffective", detail), retry(None)),
     };
-    if let (Some(link), Some(removal)) = (&mut link, &decision.link.as_ref().and_then(|link| link.removal.as_ref())) {
+    if let (Some(link), Some(removal)) = (
+        &mut link,
+        &decision
+            .link
+            .as_ref()
+            .and_then(|link| link.removal.as_ref()),
+    ) {
         // The exchange knows calls, not removals.
         link.removal = Some((*removal).clone());
     }
-    let mut line = delivery(application, outcome.operation, link.as_ref().or(decision.link.as_ref()), status);
+    let mut line = delivery(
+        application,
+        outcome.operation,
+        link.as_ref().or(decision.link.as_ref()),
+        status,
+    );
     line.code = code;
     line.reason = reason;
-    Weighed { link, delivery: line, mark }
+    Weighed {
+        link,
+        delivery: line,
+        mark,
+    }
 }
 
 /// What is left to do once the link is this: planned again, because planning is the only judge of that.
-fn after(application: &Application, user: &Resource, link: Option<&Link>, now: Timestamp) -> Option<Due> {
+fn after(
+    application: &Application,
+    user: &Resource,
+    link: Option<&Link>,
+    now: Timestamp,
+) -> Option<Due> {
     let next = plan_with(application, user, link.cloned(), now);
     let lane = next.act.lane();
     match next.act {
-        Act::Nothing => next.again.map(|at| Due { at, attempts: 0, lane }),
-        _ => Some(Due { at: now, attempts: 0, lane }),
+        Act::Nothing => next.again.map(|at| Due {
+            at,
+            attempts: 0,
+            lane,
+        }),
+        _ => Some(Due {
+            at: now,
+            attempts: 0,
+            lane,
+        }),
     }
 }

@@ -27,21 +27,42 @@ impl Draft {
     /// Whether the row itself differs in anything that a client can see.
     #[must_use]
     pub fn differs(&self) -> bool {
-        self.before.as_ref().is_none_or(|before| before.attributes != self.resource.attributes || before.deleted != self.resource.deleted)
+        self.before.as_ref().is_none_or(|before| {
+            before.attributes != self.resource.attributes || before.deleted != self.resource.deleted
+        })
     }
 
     /// The attributes that change, for the journal. `redacted` names those whose values are not shown.
     #[must_use]
     pub fn changed(&self, redacted: &dyn Fn(&str) -> bool) -> Vec<Changed> {
         let empty = Map::new();
-        let old = self.before.as_ref().map_or(&empty, |before| &before.attributes);
-        let new = if self.resource.deleted.is_some() { &empty } else { &self.resource.attributes };
-        let mut names: Vec<&String> = old.keys().chain(new.keys()).filter(|name| *name != "schemas").collect();
+        let old = self
+            .before
+            .as_ref()
+            .map_or(&empty, |before| &before.attributes);
+        let new = if self.resource.deleted.is_some() {
+            &empty
+        } else {
+            &self.resource.attributes
+        };
+        let mut names: Vec<&String> = old
+            .keys()
+            .chain(new.keys())
+            .filter(|name| *name != "schemas")
+            .collect();
         names.sort_unstable();
         names.dedup();
-        let differing = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+        let differing = names
+            .into_iter()
+            .filter(|name| old.get(*name) != new.get(*name));
         let show = |name: &str, value: Option<&Value>| value.filter(|_| !redacted(name)).cloned();
-        differing.map(|name| Changed { attribute: name.clone(), old: show(name, old.get(name)), new: show(name, new.get(name)) }).collect()
+        differing
+            .map(|name| Changed {
+                attribute: name.clone(),
+                old: show(name, old.get(name)),
+                new: show(name, new.get(name)),
+            })
+            .collect()
     }
 }
 
@@ -58,7 +79,13 @@ pub struct Birth {
 ///
 /// # Errors
 /// 400 naming the attribute at fault.
-pub fn create(kind: Kind, body: &Map<String, Value>, owner: &str, birth: Birth, now: Timestamp) -> Result<Draft, Fault> {
+pub fn create(
+    kind: Kind,
+    body: &Map<String, Value>,
+    owner: &str,
+    birth: Birth,
+    now: Timestamp,
+) -> Result<Draft, Fault> {
     let mut attributes = schema::normalise(kind, body.clone())?;
     let members = take_members(&mut attributes, PutMembers::Keep)?;
     schema::check_required(kind, &attributes)?;
@@ -77,14 +104,24 @@ pub fn create(kind: Kind, body: &Map<String, Value>, owner: &str, birth: Birth, 
         attributes,
         links: Vec::new(),
     };
-    Ok(Draft { resource, before: None, members, operation: Operation::Create })
+    Ok(Draft {
+        resource,
+        before: None,
+        members,
+        operation: Operation::Create,
+    })
 }
 
 /// Replaces, patches or deletes what is there.
 ///
 /// # Errors
 /// 400 naming what is at fault, 412 when `If-Match` names another version. The resource is left as it was.
-pub fn change(before: Resource, write: &Write, put_members: PutMembers, now: Timestamp) -> Result<Draft, Fault> {
+pub fn change(
+    before: Resource,
+    write: &Write,
+    put_members: PutMembers,
+    now: Timestamp,
+) -> Result<Draft, Fault> {
     if let Some(wanted) = &write.if_match {
         let etag = before.etag();
         let matches = |tag: &str| tag == "*" || tag == etag || format!("W/{tag}") == etag;
@@ -101,7 +138,10 @@ pub fn change(before: Resource, write: &Write, put_members: PutMembers, now: Tim
             let mut attributes = schema::normalise(kind, body.clone())?;
             members = take_members(&mut attributes, put_members)?;
             // An IdP that leaves `active` out must not deactivate anybody by it (Slack, April 2024).
-            if let (Some(active), false) = (before.attributes.get("active"), attributes.contains_key("active")) {
+            if let (Some(active), false) = (
+                before.attributes.get("active"),
+                attributes.contains_key("active"),
+            ) {
                 attributes.insert(String::from("active"), active.clone());
             }
             resource.attributes = attributes;
@@ -117,7 +157,12 @@ pub fn change(before: Resource, write: &Write, put_members: PutMembers, now: Tim
         schema::check_required(kind, &resource.attributes)?;
     }
     let operation = operation(&before, &resource, &members);
-    let mut draft = Draft { resource, before: Some(before), members, operation };
+    let mut draft = Draft {
+        resource,
+        before: Some(before),
+        members,
+        operation,
+    };
     if draft.differs() {
         draft.resource.version += 1;
         draft.resource.modified = now;
@@ -126,23 +171,39 @@ pub fn change(before: Resource, write: &Write, put_members: PutMembers, now: Tim
 }
 
 fn operation(before: &Resource, after: &Resource, members: &MemberDelta) -> Operation {
-    let active = |resource: &Resource| resource.attributes.get("active").and_then(Value::as_bool).unwrap_or(true);
+    let active = |resource: &Resource| {
+        resource
+            .attributes
+            .get("active")
+            .and_then(Value::as_bool)
+            .unwrap_or(true)
+    };
     match (active(before), active(after)) {
         _ if after.deleted.is_some() => Operation::Delete,
         (true, false) => Operation::Deactivate,
         (false, true) => Operation::Reactivate,
-        _ if *members != MemberDelta::default() && before.attributes == after.attributes => Operation::Membership,
+        _ if *members != MemberDelta::default() && before.attributes == after.attributes => {
+            Operation::Membership
+        }
         _ => Operation::Update,
     }
 }
 
 /// Takes `members` out of a group's body. With `Clear`, a body without members empties the group.
-fn take_members(attributes: &mut Map<String, Value>, absent: PutMembers) -> Result<MemberDelta, Fault> {
+fn take_members(
+    attributes: &mut Map<String, Value>,
+    absent: PutMembers,
+) -> Result<MemberDelta, Fault> {
     let Some(members) = attributes.remove("members") else {
-        return Ok(MemberDelta { clear: absent == PutMembers::Clear, ..MemberDelta::default() });
+        return Ok(MemberDelta {
+            clear: absent == PutMembers::Clear,
+            ..MemberDelta::default()
+        });
     };
     let Value::Array(items) = members else {
-        return Err(Fault::InvalidValue(String::from("members must be an array.")));
+        return Err(Fault::InvalidValue(String::from(
+            "members must be an array.",
+        )));
     };
     let mut add = Vec::with_capacity(items.len());
     let mut known = std::collections::HashSet::with_capacity(items.len());
@@ -155,8 +216,16 @@ fn take_members(attributes: &mut Map<String, Value>, absent: PutMembers) -> Resu
             // One member named twice is one member.
             Some(id) if known.insert(id.to_owned()) => add.push(id.to_owned()),
             Some(_) => {}
-            None => return Err(Fault::InvalidValue(String::from("Each of members needs a `value` that is an id."))),
+            None => {
+                return Err(Fault::InvalidValue(String::from(
+                    "Each of members needs a `value` that is an id.",
+                )));
+            }
         }
     }
-    Ok(MemberDelta { clear: true, add, remove: Vec::new() })
+    Ok(MemberDelta {
+        clear: true,
+        add,
+        remove: Vec::new(),
+    })
 }

@@ -7,7 +7,9 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
@@ -37,7 +39,10 @@ impl Default for Bounds {
 ///
 /// # Errors
 /// It is no JSON object.
-pub fn members(object: &[u8], named: impl Fn(&str) -> bool) -> serde_json::Result<Map<String, Value>> {
+pub fn members(
+    object: &[u8],
+    named: impl Fn(&str) -> bool,
+) -> serde_json::Result<Map<String, Value>> {
     serde_json::Deserializer::from_slice(object).deserialize_map(Members(named))
 }
 
@@ -206,7 +211,10 @@ mod tests {
             ("", "{}"),
             ("a", r#"{"a":{"b":[1,"A"]}}"#),
             ("c d", r#"{"c":[{}]}"#),
-            ("a c urn:d", r#"{"a":{"b":[1,"A"]},"c":[{}],"urn:d":{"e":null}}"#),
+            (
+                "a c urn:d",
+                r#"{"a":{"b":[1,"A"]},"c":[{}],"urn:d":{"e":null}}"#,
+            ),
         ] {
             let read = members(object, |key| named.split(' ').any(|name| name == key));
             assert_eq!(Value::Object(read.unwrap()).to_string(), wanted);

@@ -112,18 +112,30 @@ impl ScimRequest {
             [endpoint, id] => (endpoint_kind(endpoint)?, Some(id.clone())),
             _ => return Err(no_endpoint()),
         };
-        let write = |verb| Ok(Self::Write(Write { kind, verb, if_match: parts.if_match.map(str::to_owned) }));
+        let write = |verb| {
+            Ok(Self::Write(Write {
+                kind,
+                verb,
+                if_match: parts.if_match.map(str::to_owned),
+            }))
+        };
         match (parts.method, id) {
             ("GET", Some(id)) => {
                 let query = Query::read(parts.query, limits)?;
-                Ok(Self::Read { kind, id, without_members: query.without_members })
+                Ok(Self::Read {
+                    kind,
+                    id,
+                    without_members: query.without_members,
+                })
             }
             ("GET", None) => {
                 let query = Query::read(parts.query, limits)?;
                 let query = ListQuery {
                     filter: query.filter,
                     start_index: query.start_index.unwrap_or(1).max(1).unsigned_abs(),
-                    count: query.count.map_or(limits.page, |count| usize::try_from(count).unwrap_or(0).min(limits.page)),
+                    count: query.count.map_or(limits.page, |count| {
+                        usize::try_from(count).unwrap_or(0).min(limits.page)
+                    }),
                     without_members: query.without_members,
                 };
                 Ok(Self::List { kind, query })
@@ -132,7 +144,10 @@ impl ScimRequest {
             ("PUT", Some(id)) => write(Verb::Replace(id, object(parts.body, limits)?)),
             ("PATCH", Some(id)) => {
                 let body = Value::Object(object(parts.body, limits)?);
-                write(Verb::Patch(id, Operation::read(kind, &body, limits.patch_operations)?))
+                write(Verb::Patch(
+                    id,
+                    Operation::read(kind, &body, limits.patch_operations)?,
+                ))
             }
             ("DELETE", Some(id)) => write(Verb::Delete(id)),
             _ => Err(Fault::MethodNotAllowed),
@@ -142,17 +157,29 @@ impl ScimRequest {
 
 /// Endpoints are matched as RFC 7644 3.2 spells them; one client of Zoom's writes `/users`, so case is folded.
 fn endpoint_kind(segment: &str) -> Result<Kind, Fault> {
-    [Kind::User, Kind::Group].into_iter().find(|kind| kind.endpoint().eq_ignore_ascii_case(segment)).ok_or_else(no_endpoint)
+    [Kind::User, Kind::Group]
+        .into_iter()
+        .find(|kind| kind.endpoint().eq_ignore_ascii_case(segment))
+        .ok_or_else(no_endpoint)
 }
 
 fn no_endpoint() -> Fault {
-    Fault::NotFound(String::from("There is no such endpoint. SCIM is served under /scim/v2: /Users and /Groups."))
+    Fault::NotFound(String::from(
+        "There is no such endpoint. SCIM is served under /scim/v2: /Users and /Groups.",
+    ))
 }
 
 fn object(body: &[u8], limits: &Limits) -> Result<Map<String, Value>, Fault> {
-    match json::read(body, json::Bounds { depth: limits.json_depth })? {
+    match json::read(
+        body,
+        json::Bounds {
+            depth: limits.json_depth,
+        },
+    )? {
         Value::Object(map) => Ok(map),
-        _ => Err(Fault::InvalidSyntax(String::from("The body must be a JSON object."))),
+        _ => Err(Fault::InvalidSyntax(String::from(
+            "The body must be a JSON object.",
+        ))),
     }
 }
 
@@ -172,22 +199,34 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = value.replace('+', " ");
             let Ok(value) = percent_decode_str(&value).decode_utf8() else {
-                return Err(Fault::InvalidSyntax(String::from("The query is not UTF-8.")));
+                return Err(Fault::InvalidSyntax(String::from(
+                    "The query is not UTF-8.",
+                )));
             };
             let number = |text: &str| {
                 let wanted = format!("{name} must be a whole number.");
-                text.trim().parse::<i64>().map(Some).map_err(|_| Fault::InvalidValue(wanted))
+                text.trim()
+                    .parse::<i64>()
+                    .map(Some)
+                    .map_err(|_| Fault::InvalidValue(wanted))
             };
             match name.to_ascii_lowercase().as_str() {
                 "filter" if !value.trim().is_empty() => {
-                    let bounds = filter::Bounds { length: limits.filter_length, depth: limits.filter_depth };
+                    let bounds = filter::Bounds {
+                        length: limits.filter_length,
+                        depth: limits.filter_depth,
+                    };
                     let parsed = Filter::parse(&value, bounds);
-                    read.filter = Some(parsed.map_err(|why| Fault::InvalidFilter(format!("At byte {}: {}", why.at, why.text)))?);
+                    read.filter = Some(parsed.map_err(|why| {
+                        Fault::InvalidFilter(format!("At byte {}: {}", why.at, why.text))
+                    })?);
                 }
                 "startindex" if !value.is_empty() => read.start_index = number(&value)?,
                 "count" if !value.is_empty() => read.count = number(&value)?,
                 "excludedattributes" => {
-                    read.without_members = value.split(',').any(|attribute| attribute.trim().eq_ignore_ascii_case("members"));
+                    read.without_members = value
+                        .split(',')
+                        .any(|attribute| attribute.trim().eq_ignore_ascii_case("members"));
                 }
                 _ => {}
             }

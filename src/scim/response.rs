@@ -41,7 +41,10 @@ pub struct Edges {
 #[must_use]
 pub fn location(base: &str, kind: Kind, id: &str) -> String {
     let mut location = String::with_capacity(base.len() + id.len() + 16);
-    for part in [base, "/", kind.endpoint(), "/"].into_iter().chain(utf8_percent_encode(id, ESCAPED)) {
+    for part in [base, "/", kind.endpoint(), "/"]
+        .into_iter()
+        .chain(utf8_percent_encode(id, ESCAPED))
+    {
         location.push_str(part);
     }
     location
@@ -49,8 +52,18 @@ pub fn location(base: &str, kind: Kind, id: &str) -> String {
 
 /// Writes one resource.
 pub fn resource(out: &mut Vec<u8>, base: &str, shown: &Shown<'_>, edges: &Edges) {
-    let Shown { kind, id, version, created, modified, attributes } = *shown;
-    let inner = attributes.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or_default();
+    let Shown {
+        kind,
+        id,
+        version,
+        created,
+        modified,
+        attributes,
+    } = *shown;
+    let inner = attributes
+        .strip_prefix(b"{")
+        .and_then(|rest| rest.strip_suffix(b"}"))
+        .unwrap_or_default();
     out.extend_from_slice(b"{\"id\":");
     string(out, id);
     if !inner.is_empty() {
@@ -161,7 +174,10 @@ mod tests {
             modified: Timestamp(1),
             attributes: br#"{"displayName":"A \"b\""}"#,
         };
-        let edges = Edges { members: Some(vec![(Handle(1), Id::from("u-1"), Kind::User)]), groups: Vec::new() };
+        let edges = Edges {
+            members: Some(vec![(Handle(1), Id::from("u-1"), Kind::User)]),
+            groups: Vec::new(),
+        };
         resource(&mut out, "http://h/scim/v2", &shown, &edges);
         let reply: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(reply["displayName"], "A \"b\"");

@@ -40,7 +40,14 @@ pub(super) struct Round {
 
 impl Engine {
     /// Works a client's write out.
-    pub(super) fn prepare(&self, client: &Client, write: &Write, birth: Option<&Birth>, round: Round, now: Timestamp) -> Result<Prepared, Fault> {
+    pub(super) fn prepare(
+        &self,
+        client: &Client,
+        write: &Write,
+        birth: Option<&Birth>,
+        round: Round,
+        now: Timestamp,
+    ) -> Result<Prepared, Fault> {
         let view = self.store.view()?;
         let draft = match round.earlier {
             Some(earlier) if birth.is_some() => again(earlier, now),
@@ -49,14 +56,26 @@ impl Engine {
         unique(&view, client, &draft)?;
         let members = members(&view, &draft, now)?;
         let wanted = claims(client, &draft, members.as_ref());
-        let mut prepared = Prepared { draft, members, decisions: Vec::new(), takeovers: Vec::new(), wanted };
+        let mut prepared = Prepared {
+            draft,
+            members,
+            decisions: Vec::new(),
+            takeovers: Vec::new(),
+            wanted,
+        };
         if prepared.draft.resource.kind == Kind::User {
             self.plan_all(&view, &mut prepared, round.decides, now)?;
         }
         Ok(prepared)
     }
 
-    fn plan_all(&self, view: &View, prepared: &mut Prepared, decides: bool, now: Timestamp) -> Result<(), Fault> {
+    fn plan_all(
+        &self,
+        view: &View,
+        prepared: &mut Prepared,
+        decides: bool,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         for (at, application) in self.applications.iter().enumerate() {
             let resource = &mut prepared.draft.resource;
             if let Some(account) = plan::account_key(&application.plan, resource) {
@@ -68,10 +87,15 @@ impl Engine {
                         prepared.takeovers.push((at, tombstone));
                     }
                 }
-                prepared.wanted.insert(Claim::Account { application: application.plan.name().to_owned(), key: account });
+                prepared.wanted.insert(Claim::Account {
+                    application: application.plan.name().to_owned(),
+                    key: account,
+                });
             }
             if decides {
-                prepared.decisions.push(plan::plan(&application.plan, resource, now));
+                prepared
+                    .decisions
+                    .push(plan::plan(&application.plan, resource, now));
             }
         }
         Ok(())
@@ -86,24 +110,50 @@ fn again(mut draft: Draft, now: Timestamp) -> Draft {
     draft
 }
 
-fn orphan(view: &View, application: &Arc<Application>, account: &str) -> Result<Option<(Resource, Link)>, Fault> {
+fn orphan(
+    view: &View,
+    application: &Arc<Application>,
+    account: &str,
+) -> Result<Option<(Resource, Link)>, Fault> {
     let name = application.plan.name();
-    let Some(handle) = view.find(&Key::Orphan { application: name, account })? else { return Ok(None) };
-    let Some(tombstone) = view.resource(handle)? else { return Ok(None) };
+    let Some(handle) = view.find(&Key::Orphan {
+        application: name,
+        account,
+    })?
+    else {
+        return Ok(None);
+    };
+    let Some(tombstone) = view.resource(handle)? else {
+        return Ok(None);
+    };
     let link = tombstone.link(name).cloned();
     Ok(link.map(|link| (tombstone, link)))
 }
 
-fn draft(view: &View, client: &Client, write: &Write, birth: Option<&Birth>, now: Timestamp) -> Result<Draft, Fault> {
+fn draft(
+    view: &View,
+    client: &Client,
+    write: &Write,
+    birth: Option<&Birth>,
+    now: Timestamp,
+) -> Result<Draft, Fault> {
     let id = match (&write.verb, birth) {
-        (Verb::Create(body), Some(birth)) => return change::create(write.kind, body, client.name(), birth.clone(), now),
+        (Verb::Create(body), Some(birth)) => {
+            return change::create(write.kind, body, client.name(), birth.clone(), now);
+        }
         (verb, _) => verb.id().unwrap_or_default(),
     };
-    let found = view.find(&Key::Id(write.kind, id))?.map(|handle| view.resource(handle)).transpose()?.flatten();
+    let found = view
+        .find(&Key::Id(write.kind, id))?
+        .map(|handle| view.resource(handle))
+        .transpose()?
+        .flatten();
     let before = found.ok_or_else(|| absent(write.kind))?;
     if before.owner != client.name() {
         let (kind, owner) = (write.kind.name(), &before.owner);
-        return Err(Fault::Forbidden(format!("This {kind} belongs to the client {owner}; only that client may change it.")));
+        return Err(Fault::Forbidden(format!(
+            "This {kind} belongs to the client {owner}; only that client may change it."
+        )));
     }
     change::change(before, write, client.config().put_members, now)
 }
@@ -119,7 +169,9 @@ fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
         return Ok(());
     }
     let taken = match resource.kind {
-        Kind::User => view.find(&Key::UserName(resource.title()))?.filter(|handle| *handle != resource.handle),
+        Kind::User => view
+            .find(&Key::UserName(resource.title()))?
+            .filter(|handle| *handle != resource.handle),
         Kind::Group if client.config().unique_groups => {
             let same = view.find_all(Kind::Group, &Lookup::GroupName(resource.title()))?;
             same.into_iter().find(|handle| *handle != resource.handle)
@@ -128,15 +180,22 @@ fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
     };
     match (taken, resource.kind) {
         (None, _) => Ok(()),
-        (Some(_), Kind::User) => Err(Fault::Uniqueness(String::from("userName is taken: another user has it (upper and lower case are the same)."))),
-        (Some(_), Kind::Group) => Err(Fault::Uniqueness(String::from("displayName is taken: another group has it (upper and lower case are the same)."))),
+        (Some(_), Kind::User) => Err(Fault::Uniqueness(String::from(
+            "userName is taken: another user has it (upper and lower case are the same).",
+        ))),
+        (Some(_), Kind::Group) => Err(Fault::Uniqueness(String::from(
+            "displayName is taken: another group has it (upper and lower case are the same).",
+        ))),
     }
 }
 
 fn members(view: &View, draft: &Draft, now: Timestamp) -> Result<Option<MemberEdit>, Fault> {
     let MemberDelta { clear, add, remove } = &draft.members;
     let resource = &draft.resource;
-    if resource.kind != Kind::Group || resource.deleted.is_some() || (!clear && add.is_empty() && remove.is_empty()) {
+    if resource.kind != Kind::Group
+        || resource.deleted.is_some()
+        || (!clear && add.is_empty() && remove.is_empty())
+    {
         return Ok(None);
     }
     let resolve = |id: &str| -> Result<Option<(Handle, Id, Kind)>, Fault> {
@@ -147,12 +206,26 @@ fn members(view: &View, draft: &Draft, now: Timestamp) -> Result<Option<MemberEd
         }
         Ok(None)
     };
-    let mut edit = MemberEdit { group: resource.handle, group_id: Some(resource.id.clone()), clear: *clear, touch: Some(now), ..MemberEdit::default() };
+    let mut edit = MemberEdit {
+        group: resource.handle,
+        group_id: Some(resource.id.clone()),
+        clear: *clear,
+        touch: Some(now),
+        ..MemberEdit::default()
+    };
     for id in add {
         match resolve(id)? {
-            Some(member) if member.0 == resource.handle => return Err(Fault::InvalidValue(String::from("A group cannot be a member of itself."))),
+            Some(member) if member.0 == resource.handle => {
+                return Err(Fault::InvalidValue(String::from(
+                    "A group cannot be a member of itself.",
+                )));
+            }
             Some(member) => edit.add.push(member),
-            None => return Err(Fault::InvalidValue(String::from("members names an id that there is not. Create the user first."))),
+            None => {
+                return Err(Fault::InvalidValue(String::from(
+                    "members names an id that there is not. Create the user first.",
+                )));
+            }
         }
     }
     for id in remove {
@@ -166,14 +239,21 @@ fn members(view: &View, draft: &Draft, now: Timestamp) -> Result<Option<MemberEd
 fn claims(client: &Client, draft: &Draft, members: Option<&MemberEdit>) -> BTreeSet<Claim> {
     let mut wanted = BTreeSet::new();
     let resource = &draft.resource;
-    let titles = [Some(resource), draft.before.as_ref()].into_iter().flatten().map(|resource| schema::fold(resource.title()));
+    let titles = [Some(resource), draft.before.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|resource| schema::fold(resource.title()));
     match resource.kind {
         Kind::User => {
             wanted.insert(Claim::Resource(resource.handle));
             wanted.extend(titles.map(Claim::UserName));
         }
         // Membership changes share a claim on their group and commute.
-        Kind::Group if draft.before.is_some() && !draft.differs() && members.is_some_and(|edit| !edit.clear) => {
+        Kind::Group
+            if draft.before.is_some()
+                && !draft.differs()
+                && members.is_some_and(|edit| !edit.clear) =>
+        {
             wanted.insert(Claim::Members(resource.handle, Mode::Shared));
         }
         Kind::Group => {

@@ -71,8 +71,17 @@ impl Engine {
             let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
             // Every write wants something: the first round, without claims, only finds out what.
             let decides = !wanted.is_empty();
-            let round = Round { decides, earlier: earlier.take() };
-            let prepared = match self.prepare(asked.client, &asked.write, birth.as_ref(), round, self.clock.now()) {
+            let round = Round {
+                decides,
+                earlier: earlier.take(),
+            };
+            let prepared = match self.prepare(
+                asked.client,
+                &asked.write,
+                birth.as_ref(),
+                round,
+                self.clock.now(),
+            ) {
                 Ok(prepared) => prepared,
                 // What another write is about to change may look different when it is done; but a refusal reads only
                 // what is committed, so it stands.
@@ -85,16 +94,26 @@ impl Engine {
             wanted.extend(prepared.wanted);
             earlier = Some(prepared.draft);
         }
-        Err(Fault::Unavailable { retry_after: 1, detail: String::from("Too many writes are after the same resources; try again.") })
+        Err(Fault::Unavailable {
+            retry_after: 1,
+            detail: String::from("Too many writes are after the same resources; try again."),
+        })
     }
 
     fn birth(&self, now: Timestamp) -> Result<Birth, Fault> {
-        let random = getrandom::u64().map_err(|why| Fault::Internal(format!("no random numbers: {why}")))?;
+        let random =
+            getrandom::u64().map_err(|why| Fault::Internal(format!("no random numbers: {why}")))?;
         let (handle, id) = self.store.mint(now, random);
         Ok(Birth { handle, id })
     }
 
-    async fn carry_out(&self, asked: &Asked<'_>, mut prepared: Prepared, _held: Held, begun: Timestamp) -> Result<Settled, Fault> {
+    async fn carry_out(
+        &self,
+        asked: &Asked<'_>,
+        mut prepared: Prepared,
+        _held: Held,
+        begun: Timestamp,
+    ) -> Result<Settled, Fault> {
         if let Some(fault) = self.ruled_out(&prepared) {
             return Err(self.refused(asked, None, fault).await);
         }
@@ -107,24 +126,65 @@ impl Engine {
         };
         let mut weighed = self.unsent(&prepared, now);
         let mut settles = None;
-        if let Some(Inline { at, decision, intent, intended }) = inline {
+        if let Some(Inline {
+            at,
+            decision,
+            intent,
+            intended,
+        }) = inline
+        {
             settles = Some(intent);
             let application = &self.applications[at];
             let deadline = begun.plus(application.plan.config.wait);
             let handle = prepared.draft.resource.handle;
-            let (outcome, calls) = self.converse(application, &decision, handle, intended, deadline, Turn::Inline).await;
+            let (outcome, calls) = self
+                .converse(
+                    application,
+                    &decision,
+                    handle,
+                    intended,
+                    deadline,
+                    Turn::Inline,
+                )
+                .await;
             if let Some(fault) = verdict(application, &decision, &outcome) {
-                let line = self.weighed(application, &prepared.draft.resource, &decision, outcome, calls, 0);
+                let line = self.weighed(
+                    application,
+                    &prepared.draft.resource,
+                    &decision,
+                    outcome,
+                    calls,
+                    0,
+                );
                 let mut record = self.record(asked, Some(&prepared.draft), Status::Failure);
                 record.code = line.delivery.code.clone();
                 record.deliveries = vec![line.delivery];
-                let change = ChangeSet { journal: vec![record], settles, ..ChangeSet::default() };
+                let change = ChangeSet {
+                    journal: vec![record],
+                    settles,
+                    ..ChangeSet::default()
+                };
                 place.commit(change).await.map_err(lost)?;
                 return Err(fault);
             }
-            weighed[at] = self.weighed(application, &prepared.draft.resource, &decision, outcome, calls, 0);
+            weighed[at] = self.weighed(
+                application,
+                &prepared.draft.resource,
+                &decision,
+                outcome,
+                calls,
+                0,
+            );
         }
-        let told = weighed.iter().map(|weighed| (weighed.delivery.application.clone(), weighed.delivery.status)).next();
+        let told = weighed
+            .iter()
+            .map(|weighed| {
+                (
+                    weighed.delivery.application.clone(),
+                    weighed.delivery.status,
+                )
+            })
+            .next();
         let settled = Settled {
             handle: prepared.draft.resource.handle,
             kind: prepared.draft.resource.kind,
@@ -138,23 +198,40 @@ impl Engine {
 
     /// 403 on create or update when the user's own attributes rule them out and no application takes them.
     fn ruled_out(&self, prepared: &Prepared) -> Option<Fault> {
-        let giving = matches!(prepared.draft.operation, Operation::Create | Operation::Update | Operation::Reactivate);
+        let giving = matches!(
+            prepared.draft.operation,
+            Operation::Create | Operation::Update | Operation::Reactivate
+        );
         let linked = !prepared.draft.resource.links.is_empty();
-        let all = !prepared.decisions.is_empty() && prepared.decisions.iter().all(|decision| decision.ruled_out);
-        let refuses = |application: &Arc<Application>| application.plan.config.out_of_scope == OutOfScope::Refuse;
+        let all = !prepared.decisions.is_empty()
+            && prepared.decisions.iter().all(|decision| decision.ruled_out);
+        let refuses = |application: &Arc<Application>| {
+            application.plan.config.out_of_scope == OutOfScope::Refuse
+        };
         if !giving || linked || !all || !self.applications.iter().any(refuses) {
             return None;
         }
-        let reason = prepared.decisions.iter().find_map(|decision| decision.note.as_ref()).map(|note| note.reason.clone());
-        Some(Fault::Forbidden(format!("No application takes this user: {}.", reason.unwrap_or_default())))
+        let reason = prepared
+            .decisions
+            .iter()
+            .find_map(|decision| decision.note.as_ref())
+            .map(|note| note.reason.clone());
+        Some(Fault::Forbidden(format!(
+            "No application takes this user: {}.",
+            reason.unwrap_or_default()
+        )))
     }
 
     /// The first application with immediate delivery that has something to do and can be asked.
     fn pick(&self, prepared: &Prepared) -> Option<usize> {
         let immediate = |(at, application): (usize, &Arc<Application>)| {
             let config = &application.plan.config;
-            let something = prepared.decisions.get(at).is_some_and(|decision| decision.act != Act::Nothing);
-            (something && config.mode == Mode::Live && config.delivery == DeliveryMode::Immediate).then_some(at)
+            let something = prepared
+                .decisions
+                .get(at)
+                .is_some_and(|decision| decision.act != Act::Nothing);
+            (something && config.mode == Mode::Live && config.delivery == DeliveryMode::Immediate)
+                .then_some(at)
         };
         self.applications.iter().enumerate().find_map(immediate)
     }
@@ -172,8 +249,16 @@ impl Engine {
         let application = Arc::clone(&self.applications[at]);
         let mut decision = prepared.decisions[at].clone();
         if let Some(until) = application.gate.closed(now) {
-            if application.plan.config.when_unavailable == WhenUnavailable::Refuse && !decision.act.removes() {
-                return Err(self.refused(asked, None, away(&application, until.since(now).as_secs().max(1))).await);
+            if application.plan.config.when_unavailable == WhenUnavailable::Refuse
+                && !decision.act.removes()
+            {
+                return Err(self
+                    .refused(
+                        asked,
+                        None,
+                        away(&application, until.since(now).as_secs().max(1)),
+                    )
+                    .await);
             }
             return Ok(None);
         }
@@ -184,10 +269,23 @@ impl Engine {
         let mut weighed = self.unsent(prepared, now);
         weighed[at] = presumed(&application, &decision, now);
         let if_unknown = self.change_set(asked, prepared, weighed, marks, None);
-        match self.store.intend(Intent { if_unknown, checks: Vec::new(), budget }).await {
+        match self
+            .store
+            .intend(Intent {
+                if_unknown,
+                checks: Vec::new(),
+                budget,
+            })
+            .await
+        {
             Ok(intent) => {
                 prepared.decisions[at] = decision.clone();
-                Ok(Some(Inline { at, decision, intent, intended: now }))
+                Ok(Some(Inline {
+                    at,
+                    decision,
+                    intent,
+                    intended: now,
+                }))
             }
             Err(CommitError::Held) => {
                 hold(&mut decision, now);
@@ -205,23 +303,61 @@ impl Engine {
             None => "this is sent next",
         };
         let both = self.applications.iter().zip(&prepared.decisions);
-        both.map(|(application, decision)| weigh::unsent(&application.plan, decision, now, 0, why(application))).collect()
+        both.map(|(application, decision)| {
+            weigh::unsent(&application.plan, decision, now, 0, why(application))
+        })
+        .collect()
     }
 
-    fn weighed(&self, application: &Application, resource: &Resource, decision: &Decision, outcome: Outcome, calls: Vec<CallRecord>, attempts: u32) -> Weighed {
-        let mut weighed = weigh::weigh(&application.plan, resource, decision, outcome, attempts, self.clock.now(), self.dice());
+    fn weighed(
+        &self,
+        application: &Application,
+        resource: &Resource,
+        decision: &Decision,
+        outcome: Outcome,
+        calls: Vec<CallRecord>,
+        attempts: u32,
+    ) -> Weighed {
+        let mut weighed = weigh::weigh(
+            &application.plan,
+            resource,
+            decision,
+            outcome,
+            attempts,
+            self.clock.now(),
+            self.dice(),
+        );
         weighed.delivery.calls = calls;
         weighed
     }
 
     /// Everything that the write changes, as one set.
-    fn change_set(&self, asked: &Asked<'_>, prepared: &Prepared, weighed: Vec<Weighed>, marks: &[Mark], settles: Option<u64>) -> ChangeSet {
+    fn change_set(
+        &self,
+        asked: &Asked<'_>,
+        prepared: &Prepared,
+        weighed: Vec<Weighed>,
+        marks: &[Mark],
+        settles: Option<u64>,
+    ) -> ChangeSet {
         let mut resource = prepared.draft.resource.clone();
-        let mut change = ChangeSet { settles, ..ChangeSet::default() };
+        let mut change = ChangeSet {
+            settles,
+            ..ChangeSet::default()
+        };
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
         for (application, weighed) in self.applications.iter().zip(weighed) {
-            let open = matches!(weighed.delivery.status, Status::Queued | Status::Unknown | Status::Held | Status::Warning);
-            change.marks.extend(mark(&weighed, resource.handle, application.plan.name(), marks, open));
+            let open = matches!(
+                weighed.delivery.status,
+                Status::Queued | Status::Unknown | Status::Held | Status::Warning
+            );
+            change.marks.extend(mark(
+                &weighed,
+                resource.handle,
+                application.plan.name(),
+                marks,
+                open,
+            ));
             resource.set_link(application.plan.name(), weighed.link);
             record.deliveries.push(weighed.delivery);
         }
@@ -236,8 +372,17 @@ impl Engine {
         change
     }
 
-    fn record(&self, asked: &Asked<'_>, draft: Option<&crate::scim::change::Draft>, status: Status) -> Record {
-        let redacted = |name: &str| self.applications.iter().any(|application| application.plan.mapping.redacts(name));
+    fn record(
+        &self,
+        asked: &Asked<'_>,
+        draft: Option<&crate::scim::change::Draft>,
+        status: Status,
+    ) -> Record {
+        let redacted = |name: &str| {
+            self.applications
+                .iter()
+                .any(|application| application.plan.mapping.redacts(name))
+        };
         let operation = match (&asked.write.verb, draft) {
             (_, Some(draft)) => draft.operation,
             (Verb::Create(_), None) => Operation::Create,
@@ -245,7 +390,10 @@ impl Engine {
             (Verb::Replace(..) | Verb::Patch(..), None) => Operation::Update,
         };
         let named = |key: &str| match &asked.write.verb {
-            Verb::Create(body) | Verb::Replace(_, body) => body.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).and_then(|(_, value)| value.as_str()),
+            Verb::Create(body) | Verb::Replace(_, body) => body
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(key))
+                .and_then(|(_, value)| value.as_str()),
             Verb::Patch(..) | Verb::Delete(_) => None,
         };
         let title = match asked.write.kind {
@@ -260,14 +408,24 @@ impl Engine {
             request: asked.request.to_owned(),
             kind: asked.write.kind,
             operation,
-            user: draft.map(|draft| draft.resource.title()).or_else(|| named(title)).unwrap_or_default().to_owned(),
-            id: draft.map(|draft| draft.resource.id.as_str()).or(asked.write.verb.id()).unwrap_or_default().to_owned(),
+            user: draft
+                .map(|draft| draft.resource.title())
+                .or_else(|| named(title))
+                .unwrap_or_default()
+                .to_owned(),
+            id: draft
+                .map(|draft| draft.resource.id.as_str())
+                .or(asked.write.verb.id())
+                .unwrap_or_default()
+                .to_owned(),
             status,
             code: None,
             reason: None,
             deliveries: Vec::new(),
             cause: Vec::new(),
-            changed: draft.map(|draft| draft.changed(&redacted)).unwrap_or_default(),
+            changed: draft
+                .map(|draft| draft.changed(&redacted))
+                .unwrap_or_default(),
             generation: self.generation,
             hash: String::new(),
         }
@@ -279,13 +437,20 @@ impl Engine {
             return fault;
         }
         let mut record = self.record(asked, None, Status::Failure);
-        record.code = Some(fault.scim_type().map_or_else(|| fault.status().to_string(), str::to_owned));
+        record.code = Some(
+            fault
+                .scim_type()
+                .map_or_else(|| fault.status().to_string(), str::to_owned),
+        );
         record.reason = Some(fault.public().into_owned());
         let _unborn = birth;
         if asked.write.verb.id().is_some() && record.user.is_empty() {
             record.user = self.title_of(&asked.write).unwrap_or_default();
         }
-        let change = ChangeSet { journal: vec![record], ..ChangeSet::default() };
+        let change = ChangeSet {
+            journal: vec![record],
+            ..ChangeSet::default()
+        };
         let committed = match self.store.reserve() {
             Ok(place) => place.commit(change).await.map_err(lost),
             Err(full) => Err(full),
@@ -298,7 +463,9 @@ impl Engine {
 
     fn title_of(&self, write: &Write) -> Option<String> {
         let view = self.store.view().ok()?;
-        let handle = view.find(&crate::store::Key::Id(write.kind, write.verb.id()?)).ok()??;
+        let handle = view
+            .find(&crate::store::Key::Id(write.kind, write.verb.id()?))
+            .ok()??;
         Some(view.resource(handle).ok()??.title().to_owned())
     }
 
@@ -306,7 +473,11 @@ impl Engine {
     ///
     /// # Errors
     /// The mark stands and will be taken up again.
-    pub async fn deliver(&self, handle: Handle, application: &Application) -> Result<Option<Status>, Fault> {
+    pub async fn deliver(
+        &self,
+        handle: Handle,
+        application: &Application,
+    ) -> Result<Option<Status>, Fault> {
         let begun = self.clock.now();
         let patience = begun.plus(self.patience());
         let name = application.plan.name();
@@ -315,22 +486,37 @@ impl Engine {
             let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
             let view = self.store.view()?;
             let now = self.clock.now();
-            let Some(mark) = view.mark(handle, name)?.filter(|mark| mark.due <= now) else { return Ok(None) };
+            let Some(mark) = view.mark(handle, name)?.filter(|mark| mark.due <= now) else {
+                return Ok(None);
+            };
             let resource = view.resource(handle)?;
             drop(view);
             let Some(resource) = resource else {
                 // The resource is gone, and so is what the mark was about.
-                let clear = MarkEdit::Clear { handle, application: name.to_owned(), generation: mark.generation };
-                let change = ChangeSet { marks: vec![clear], ..ChangeSet::default() };
+                let clear = MarkEdit::Clear {
+                    handle,
+                    application: name.to_owned(),
+                    generation: mark.generation,
+                };
+                let change = ChangeSet {
+                    marks: vec![clear],
+                    ..ChangeSet::default()
+                };
                 self.store.reserve()?.commit(change).await.map_err(lost)?;
                 return Ok(None);
             };
             let mut needed = wanted.clone();
             if let Some(key) = plan::account_key(&application.plan, &resource) {
-                needed.insert(Claim::Account { application: name.to_owned(), key });
+                needed.insert(Claim::Account {
+                    application: name.to_owned(),
+                    key,
+                });
             }
             if held.covers(&needed) {
-                return self.carry_on(resource, mark, application, held).await.map(Some);
+                return self
+                    .carry_on(resource, mark, application, held)
+                    .await
+                    .map(Some);
             }
             drop(held);
             wanted = needed;
@@ -338,7 +524,13 @@ impl Engine {
         Ok(None)
     }
 
-    async fn carry_on(&self, resource: Resource, mark: Mark, application: &Application, _held: Held) -> Result<Status, Fault> {
+    async fn carry_on(
+        &self,
+        resource: Resource,
+        mark: Mark,
+        application: &Application,
+        _held: Held,
+    ) -> Result<Status, Fault> {
         let now = self.clock.now();
         let name = application.plan.name();
         let mut decision = plan::plan(&application.plan, &resource, now);
@@ -351,21 +543,59 @@ impl Engine {
             if budget.is_some() {
                 count(&mut counted);
             }
-            let if_unknown = self.delivery(&resource, &mark, application, presumed(application, &counted, now), None);
-            match self.store.intend(Intent { if_unknown, checks: Vec::new(), budget }).await {
+            let if_unknown = self.delivery(
+                &resource,
+                &mark,
+                application,
+                presumed(application, &counted, now),
+                None,
+            );
+            match self
+                .store
+                .intend(Intent {
+                    if_unknown,
+                    checks: Vec::new(),
+                    budget,
+                })
+                .await
+            {
                 Ok(intent) => {
                     decision = counted;
                     settles = Some(intent);
                     // A worker has no client waiting: each call has its own time, and the whole has an end.
                     let deadline = now.plus(std::time::Duration::from_secs(60));
-                    let (outcome, calls) = self.converse(application, &decision, resource.handle, now, deadline, Turn::Queued).await;
-                    weighed = Some(self.weighed(application, &resource, &decision, outcome, calls, mark.attempts));
+                    let (outcome, calls) = self
+                        .converse(
+                            application,
+                            &decision,
+                            resource.handle,
+                            now,
+                            deadline,
+                            Turn::Queued,
+                        )
+                        .await;
+                    weighed = Some(self.weighed(
+                        application,
+                        &resource,
+                        &decision,
+                        outcome,
+                        calls,
+                        mark.attempts,
+                    ));
                 }
                 Err(CommitError::Held) => hold(&mut decision, now),
                 Err(other) => return Err(lost(other)),
             }
         }
-        let weighed = weighed.unwrap_or_else(|| weigh::unsent(&application.plan, &decision, self.clock.now(), mark.attempts, "this is sent next"));
+        let weighed = weighed.unwrap_or_else(|| {
+            weigh::unsent(
+                &application.plan,
+                &decision,
+                self.clock.now(),
+                mark.attempts,
+                "this is sent next",
+            )
+        });
         let status = weighed.delivery.status;
         tracing::info!(application = name, operation = ?weighed.delivery.operation, status = ?status, code = weighed.delivery.code.as_deref(), "delivery");
         let change = self.delivery(&resource, &mark, application, weighed, settles);
@@ -374,11 +604,27 @@ impl Engine {
     }
 
     /// A worker's exchange as a change set.
-    fn delivery(&self, before: &Resource, mark_was: &Mark, application: &Application, weighed: Weighed, settles: Option<u64>) -> ChangeSet {
+    fn delivery(
+        &self,
+        before: &Resource,
+        mark_was: &Mark,
+        application: &Application,
+        weighed: Weighed,
+        settles: Option<u64>,
+    ) -> ChangeSet {
         let mut after = before.clone();
         after.set_link(application.plan.name(), weighed.link.clone());
-        let mut change = ChangeSet { settles, ..ChangeSet::default() };
-        change.marks.extend(mark(&weighed, before.handle, application.plan.name(), std::slice::from_ref(mark_was), false));
+        let mut change = ChangeSet {
+            settles,
+            ..ChangeSet::default()
+        };
+        change.marks.extend(mark(
+            &weighed,
+            before.handle,
+            application.plan.name(),
+            std::slice::from_ref(mark_was),
+            false,
+        ));
         change.journal.push(Record {
             sequence: 0,
             time: self.clock.now(),
@@ -411,11 +657,21 @@ fn put(change: &mut ChangeSet, before: Option<&Resource>, after: Resource) {
         return;
     }
     if before != Some(&after) {
-        change.puts.push(Put { expect: before.map(|before| before.version), before: before.map(|before| before.links.clone()), resource: after });
+        change.puts.push(Put {
+            expect: before.map(|before| before.version),
+            before: before.map(|before| before.links.clone()),
+            resource: after,
+        });
     }
 }
 
-fn mark(weighed: &Weighed, handle: Handle, application: &str, marks: &[Mark], caused: bool) -> Option<MarkEdit> {
+fn mark(
+    weighed: &Weighed,
+    handle: Handle,
+    application: &str,
+    marks: &[Mark],
+    caused: bool,
+) -> Option<MarkEdit> {
     let standing = marks.iter().find(|mark| mark.application == application);
     match (weighed.mark, standing) {
         (Some(due), _) => Some(MarkEdit::Set {
@@ -426,14 +682,23 @@ fn mark(weighed: &Weighed, handle: Handle, application: &str, marks: &[Mark], ca
             lane: due.lane,
             caused,
         }),
-        (None, Some(mark)) => Some(MarkEdit::Clear { handle, application: application.to_owned(), generation: mark.generation }),
+        (None, Some(mark)) => Some(MarkEdit::Clear {
+            handle,
+            application: application.to_owned(),
+            generation: mark.generation,
+        }),
         (None, None) => None,
     }
 }
 
 /// The removal is taken from the safety limit in the intend transaction, once a person, application and window; what
 /// was deactivated already was counted then.
-fn budget(application: &Application, decision: &Decision, handle: Handle, now: Timestamp) -> Option<Budget> {
+fn budget(
+    application: &Application,
+    decision: &Decision,
+    handle: Handle,
+    now: Timestamp,
+) -> Option<Budget> {
     let link = decision.link.as_ref()?;
     let removal = link.removal.as_ref()?;
     if !decision.act.removes() || removal.counted || link.state == State::Deactivated {
@@ -445,18 +710,32 @@ fn budget(application: &Application, decision: &Decision, handle: Handle, now: T
         crate::config::shape::MaxRemovals::Count(people) => Some(people),
     };
     let window = u64::try_from(safety.window.as_millis()).unwrap_or(u64::MAX);
-    Some(Budget { application: application.plan.name().to_owned(), handle, limit, window, now })
+    Some(Budget {
+        application: application.plan.name().to_owned(),
+        handle,
+        limit,
+        window,
+        now,
+    })
 }
 
 fn count(decision: &mut Decision) {
-    if let Some(removal) = decision.link.as_mut().and_then(|link| link.removal.as_mut()) {
+    if let Some(removal) = decision
+        .link
+        .as_mut()
+        .and_then(|link| link.removal.as_mut())
+    {
         removal.counted = true;
     }
 }
 
 /// The safety limit stopped it: nothing goes until a person says so, or the user is back.
 fn hold(decision: &mut Decision, now: Timestamp) {
-    if let Some(removal) = decision.link.as_mut().and_then(|link| link.removal.as_mut()) {
+    if let Some(removal) = decision
+        .link
+        .as_mut()
+        .and_then(|link| link.removal.as_mut())
+    {
         removal.held = Some(now);
     }
     decision.act = Act::Nothing;
@@ -466,11 +745,18 @@ fn hold(decision: &mut Decision, now: Timestamp) {
 
 /// What stands if we die before the answer: an uncertain link, a mark that is due, and a line that says so.
 fn presumed(application: &Application, decision: &Decision, now: Timestamp) -> Weighed {
-    let link = exchange::unknown(&application.plan, &decision.act, decision.link.as_ref(), now);
+    let link = exchange::unknown(
+        &application.plan,
+        &decision.act,
+        decision.link.as_ref(),
+        now,
+    );
     let mut weighed = weigh::unsent(&application.plan, decision, now, 0, "");
     weighed.delivery.status = Status::Unknown;
     weighed.delivery.code = Some(String::from("interrupted"));
-    weighed.delivery.reason = Some(String::from("the gateway stopped while the application was asked; the account is read back first"));
+    weighed.delivery.reason = Some(String::from(
+        "the gateway stopped while the application was asked; the account is read back first",
+    ));
     Weighed { link, ..weighed }
 }
 
@@ -480,28 +766,50 @@ fn verdict(application: &Application, decision: &Decision, outcome: &Outcome) ->
         return None;
     }
     match &outcome.end {
-        End::Refused { status, detail, uniqueness } => Some(Fault::Refused {
+        End::Refused {
+            status,
+            detail,
+            uniqueness,
+        } => Some(Fault::Refused {
             application: application.plan.name().to_owned(),
             status: *status,
             detail: detail.clone(),
             uniqueness: *uniqueness,
         }),
-        End::Unavailable { retry_after, .. } if !outcome.sent && application.plan.config.when_unavailable == WhenUnavailable::Refuse => {
-            Some(away(application, retry_after.map_or(5, |wait| wait.as_secs().max(1))))
+        End::Unavailable { retry_after, .. }
+            if !outcome.sent
+                && application.plan.config.when_unavailable == WhenUnavailable::Refuse =>
+        {
+            Some(away(
+                application,
+                retry_after.map_or(5, |wait| wait.as_secs().max(1)),
+            ))
         }
         _ => None,
     }
 }
 
 fn away(application: &Application, retry_after: u64) -> Fault {
-    Fault::Unavailable { retry_after, detail: format!("{} cannot be reached at the moment, and nothing was sent.", application.plan.name()) }
+    Fault::Unavailable {
+        retry_after,
+        detail: format!(
+            "{} cannot be reached at the moment, and nothing was sent.",
+            application.plan.name()
+        ),
+    }
 }
 
 /// A commit that did not come back.
 fn lost(error: CommitError) -> Fault {
     match error {
-        CommitError::Full => Fault::Unavailable { retry_after: 1, detail: String::from("The gateway is busy; try again.") },
-        CommitError::Conflict(what) => Fault::Unavailable { retry_after: 1, detail: format!("Another write got there first ({what:?}); try again.") },
+        CommitError::Full => Fault::Unavailable {
+            retry_after: 1,
+            detail: String::from("The gateway is busy; try again."),
+        },
+        CommitError::Conflict(what) => Fault::Unavailable {
+            retry_after: 1,
+            detail: format!("Another write got there first ({what:?}); try again."),
+        },
         CommitError::Held => Fault::Internal(String::from("a commit was held")),
         CommitError::Failed(why) => Fault::Storage(why),
     }

@@ -411,7 +411,9 @@ impl Shared {
             .store(last_sequence(&writer.head), Ordering::Release);
         self.commits.store(writer.commits, Ordering::Relaxed);
         self.rows.store(writer.written, Ordering::Relaxed);
-        self.committed.send_if_modified(|commits| std::mem::replace(commits, writer.commits) != writer.commits);
+        self.committed.send_if_modified(|commits| {
+            std::mem::replace(commits, writer.commits) != writer.commits
+        });
     }
 }
 

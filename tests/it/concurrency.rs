@@ -15,28 +15,51 @@ async fn sixty_four_creates_of_one_name_make_one() {
     let tasks: Vec<_> = (0..64)
         .map(|at| {
             let knock = house.knock.clone();
-            let name = if at % 2 == 0 { "same@x.example" } else { "SAME@x.example" };
+            let name = if at % 2 == 0 {
+                "same@x.example"
+            } else {
+                "SAME@x.example"
+            };
             tokio::spawn(async move { knock.ask("POST", "/Users", Some(&user(name))).await })
         })
         .collect();
     let mut statuses = Vec::new();
     for task in tasks {
         let answer = task.await.expect("no panic");
-        assert!(answer.status == 201 || answer.body["scimType"] == "uniqueness", "{:?}", answer.body);
+        assert!(
+            answer.status == 201 || answer.body["scimType"] == "uniqueness",
+            "{:?}",
+            answer.body
+        );
         statuses.push(answer.status);
     }
     statuses.sort_unstable();
-    assert_eq!((statuses[0], statuses[1], statuses[63]), (201, 409, 409), "{statuses:?}");
+    assert_eq!(
+        (statuses[0], statuses[1], statuses[63]),
+        (201, 409, 409),
+        "{statuses:?}"
+    );
     assert_eq!(house.sandbox.state().accounts().len(), 1);
-    assert_eq!(house.ask("GET", "/Users", None).await.body["totalResults"], 1);
+    assert_eq!(
+        house.ask("GET", "/Users", None).await.body["totalResults"],
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_writers_of_one_user_lose_no_update_while_the_application_is_slow() {
     let house = House::new().await;
-    let id = house.ask("POST", "/Users", Some(&user("w@x.example"))).await.expect(201).id();
+    let id = house
+        .ask("POST", "/Users", Some(&user("w@x.example")))
+        .await
+        .expect(201)
+        .id();
     let path = format!("/Users/{id}");
-    house.sandbox.state().fail_next(Fault { calls: 1, matching: None, what: What::Hold });
+    house.sandbox.state().fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Hold,
+    });
     let write = |attribute: &'static str, value: &'static str| {
         let (knock, path) = (house.knock.clone(), path.clone());
         let body = json!({"Operations": [{"op": "replace", "path": attribute, "value": value}]});
@@ -51,43 +74,74 @@ async fn two_writers_of_one_user_lose_no_update_while_the_application_is_slow() 
     first.await.expect("no panic").expect(200);
     second.await.expect("no panic").expect(200);
     let read = house.ask("GET", &path, None).await.body;
-    assert_eq!((&read["displayName"], &read["name"]["givenName"]), (&json!("First"), &json!("Second")));
+    assert_eq!(
+        (&read["displayName"], &read["name"]["givenName"]),
+        (&json!("First"), &json!("Second"))
+    );
     assert_eq!(read["meta"]["version"], "W/\"3\"");
     let zoom = house.sandbox.state().account("w@x.example").expect("there");
-    assert_eq!((&zoom["displayName"], &zoom["name"]["givenName"]), (&json!("First"), &json!("Second")));
+    assert_eq!(
+        (&zoom["displayName"], &zoom["name"]["givenName"]),
+        (&json!("First"), &json!("Second"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_members_at_once_all_arrive() {
     let house = House::new().await;
-    let group = house.ask("POST", "/Groups", Some(&json!({"displayName": "All"}))).await.expect(201).id();
+    let group = house
+        .ask("POST", "/Groups", Some(&json!({"displayName": "All"})))
+        .await
+        .expect(201)
+        .id();
     let mut ids = Vec::new();
     for at in 0..40 {
-        ids.push(house.ask("POST", "/Users", Some(&user(&format!("m{at}@x.example")))).await.expect(201).id());
+        ids.push(
+            house
+                .ask("POST", "/Users", Some(&user(&format!("m{at}@x.example"))))
+                .await
+                .expect(201)
+                .id(),
+        );
     }
     let tasks: Vec<_> = ids
         .iter()
         .map(|id| {
             let (knock, path) = (house.knock.clone(), format!("/Groups/{group}"));
-            let body = json!({"Operations": [{"op": "add", "path": "members", "value": [{"value": id}]}]});
+            let body =
+                json!({"Operations": [{"op": "add", "path": "members", "value": [{"value": id}]}]});
             tokio::spawn(async move { knock.ask("PATCH", &path, Some(&body)).await.status })
         })
         .collect();
     for task in tasks {
         assert_eq!(task.await.expect("no panic"), 200);
     }
-    let read = house.ask("GET", &format!("/Groups/{group}"), None).await.body;
+    let read = house
+        .ask("GET", &format!("/Groups/{group}"), None)
+        .await
+        .body;
     assert_eq!(read["members"].as_array().map(Vec::len), Some(40));
-    assert_eq!(read["meta"]["version"], "W/\"41\"", "each change is a version");
+    assert_eq!(
+        read["meta"]["version"], "W/\"41\"",
+        "each change is a version"
+    );
 }
 
 /// hyper drops a handler when its client goes away; what was begun is finished all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_hangs_up_does_not_stop_its_write() {
     let house = House::new().await;
-    house.sandbox.state().fail_next(Fault { calls: 1, matching: None, what: What::Hold });
+    house.sandbox.state().fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Hold,
+    });
     let knock = house.knock.clone();
-    let asking = tokio::spawn(async move { knock.try_ask("POST", "/Users", Some(&user("gone@x.example"))).await });
+    let asking = tokio::spawn(async move {
+        knock
+            .try_ask("POST", "/Users", Some(&user("gone@x.example")))
+            .await
+    });
     house.sandbox.state().arrived(1).await;
     asking.abort();
     assert!(asking.await.is_err(), "the client is gone");
@@ -96,8 +150,13 @@ async fn a_client_that_hangs_up_does_not_stop_its_write() {
         house.serving.gateway.quiet().await;
         house.settled().await;
     };
-    tokio::time::timeout(PATIENCE, quiet).await.expect("it ends");
-    assert_eq!(house.ask("GET", "/Users", None).await.body["totalResults"], 1);
+    tokio::time::timeout(PATIENCE, quiet)
+        .await
+        .expect("it ends");
+    assert_eq!(
+        house.ask("GET", "/Users", None).await.body["totalResults"],
+        1
+    );
     assert!(house.sandbox.state().account("gone@x.example").is_some());
 }
 
@@ -108,7 +167,14 @@ async fn a_drain_loses_nothing() {
     let tasks: Vec<_> = (0..50)
         .map(|at| {
             let knock = house.knock.clone();
-            tokio::spawn(async move { (at, knock.try_ask("POST", "/Users", Some(&user(&format!("d{at}@x.example")))).await) })
+            tokio::spawn(async move {
+                (
+                    at,
+                    knock
+                        .try_ask("POST", "/Users", Some(&user(&format!("d{at}@x.example"))))
+                        .await,
+                )
+            })
         })
         .collect();
     house.sandbox.state().arrived(10).await;
@@ -118,7 +184,14 @@ async fn a_drain_loses_nothing() {
         let (at, answer) = task.await.expect("no panic");
         if answer.is_ok_and(|answer| answer.status == 201) {
             acknowledged += 1;
-            let found = house.ask("GET", &format!("/Users?filter=userName%20eq%20%22d{at}%40x.example%22"), None).await.body;
+            let found = house
+                .ask(
+                    "GET",
+                    &format!("/Users?filter=userName%20eq%20%22d{at}%40x.example%22"),
+                    None,
+                )
+                .await
+                .body;
             assert_eq!(found["totalResults"], 1, "d{at} was acknowledged");
         }
     }

@@ -90,7 +90,15 @@ const SCRIPTS: [&[Ask]; 7] = [
     &[Ask::Create, Ask::Delete],
     &[Ask::Create, Ask::Deactivate, Ask::Reactivate],
     &[Ask::Create, Ask::Delete, Ask::Create],
-    &[Ask::Create, Ask::Wait(5), Ask::Rename, Ask::Deactivate, Ask::Wait(60), Ask::Reactivate, Ask::Delete],
+    &[
+        Ask::Create,
+        Ask::Wait(5),
+        Ask::Rename,
+        Ask::Deactivate,
+        Ask::Wait(60),
+        Ask::Reactivate,
+        Ask::Delete,
+    ],
 ];
 
 /// What kind of application it is, and what is there before.
@@ -132,12 +140,19 @@ impl World {
     }
 
     fn by_name<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a String, &'a Account)> {
-        self.accounts.iter().filter(move |(_, account)| account.user_name == name)
+        self.accounts
+            .iter()
+            .filter(move |(_, account)| account.user_name == name)
     }
 
     /// What became due since.
     fn tick(&mut self, now: Timestamp) {
-        let due: Vec<Call> = self.late.iter().filter(|(at, _)| *at <= now).map(|(_, call)| call.clone()).collect();
+        let due: Vec<Call> = self
+            .late
+            .iter()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, call)| call.clone())
+            .collect();
         self.late.retain(|(at, _)| *at > now);
         for call in due {
             self.answer(&call, now, now);
@@ -146,8 +161,13 @@ impl World {
 
     /// The application's plain self.
     fn answer(&mut self, call: &Call, now: Timestamp, shown_from: Timestamp) -> (u16, Value) {
-        let id = call.path.strip_prefix("/Users/").map(|id| id.replace("%26", "&"));
-        let body: Value = call.body.as_deref().map_or(Value::Null, |body| serde_json::from_slice(body).expect("our own JSON"));
+        let id = call
+            .path
+            .strip_prefix("/Users/")
+            .map(|id| id.replace("%26", "&"));
+        let body: Value = call.body.as_deref().map_or(Value::Null, |body| {
+            serde_json::from_slice(body).expect("our own JSON")
+        });
         let absent = (404, json!({"detail": "User does not exist."}));
         match (call.method, id) {
             (Method::Get, None) => {
@@ -155,10 +175,16 @@ impl World {
                 let found: Vec<Value> = self
                     .accounts
                     .iter()
-                    .filter(|(_, account)| account.shown_from <= now && query.contains(&account.user_name.replace('@', "%40")))
+                    .filter(|(_, account)| {
+                        account.shown_from <= now
+                            && query.contains(&account.user_name.replace('@', "%40"))
+                    })
                     .map(|(id, account)| Self::show(id, account))
                     .collect();
-                (200, json!({"totalResults": found.len(), "Resources": found}))
+                (
+                    200,
+                    json!({"totalResults": found.len(), "Resources": found}),
+                )
             }
             (Method::Post, _) => {
                 self.posts += 1;
@@ -169,14 +195,25 @@ impl World {
                 self.next += 1;
                 let id = format!("k&{}", self.next);
                 let display = body["displayName"].as_str().unwrap_or_default().to_owned();
-                let account = Account { user_name: name, display, active: true, created: now, shown_from };
+                let account = Account {
+                    user_name: name,
+                    display,
+                    active: true,
+                    created: now,
+                    shown_from,
+                };
                 let shown = Self::show(&id, &account);
                 self.accounts.insert(id, account);
                 (201, shown)
             }
-            (Method::Get, Some(id)) => self.accounts.get(&id).map_or(absent, |account| (200, Self::show(&id, account))),
+            (Method::Get, Some(id)) => self
+                .accounts
+                .get(&id)
+                .map_or(absent, |account| (200, Self::show(&id, account))),
             (Method::Put, Some(id)) => {
-                let Some(account) = self.accounts.get_mut(&id) else { return absent };
+                let Some(account) = self.accounts.get_mut(&id) else {
+                    return absent;
+                };
                 if let Some(display) = body["displayName"].as_str() {
                     account.display = display.to_owned();
                 }
@@ -186,8 +223,12 @@ impl World {
                 (200, Self::show(&id, account))
             }
             (Method::Patch, Some(id)) => {
-                let Some(account) = self.accounts.get_mut(&id) else { return absent };
-                account.active = body["Operations"][0]["value"]["active"].as_bool().expect("active");
+                let Some(account) = self.accounts.get_mut(&id) else {
+                    return absent;
+                };
+                account.active = body["Operations"][0]["value"]["active"]
+                    .as_bool()
+                    .expect("active");
                 (200, Self::show(&id, account))
             }
             (Method::Delete, Some(id)) => match self.accounts.remove(&id) {
@@ -233,7 +274,12 @@ impl Sim<'_> {
 
     fn converse(&mut self, decision: &Decision, deadline: Timestamp) -> Ended {
         let application = self.application;
-        let mut exchange = Exchange::begin(application, decision.act.clone(), decision.link.clone(), self.now);
+        let mut exchange = Exchange::begin(
+            application,
+            decision.act.clone(),
+            decision.link.clone(),
+            self.now,
+        );
         for _ in 0..40 {
             let call = match exchange.next() {
                 Step::End(outcome) => return Ended::Outcome(*outcome),
@@ -273,7 +319,11 @@ impl Sim<'_> {
                 Way::Throttled => reply((429, json!({"message": "slow down"}))),
                 Way::Garbled => {
                     self.world.answer(&call, now, now);
-                    Answer::Reply { status: 200, body: b"<html>".to_vec(), retry_after: None }
+                    Answer::Reply {
+                        status: 200,
+                        body: b"<html>".to_vec(),
+                        retry_after: None,
+                    }
                 }
                 Way::CrashBefore => return Ended::Crashed,
                 Way::CrashAfter => {
@@ -306,7 +356,9 @@ impl Sim<'_> {
             (_, Some(before)) if before.deleted.is_some() => return false,
             (_, Some(before)) => before.clone(),
         };
-        let set = |resource: &mut Resource, key: &str, value: Value| resource.attributes.insert(key.to_owned(), value);
+        let set = |resource: &mut Resource, key: &str, value: Value| {
+            resource.attributes.insert(key.to_owned(), value)
+        };
         match ask {
             Ask::Rename => drop(set(&mut after, "displayName", json!("Ada Lovelace"))),
             Ask::Deactivate => drop(set(&mut after, "active", json!(false))),
@@ -324,7 +376,9 @@ impl Sim<'_> {
             "name": {"givenName": "Ada", "familyName": "King"},
             "emails": [{"type": "work", "primary": true, "value": "ada@x.example"}]
         });
-        let Value::Object(attributes) = attributes else { unreachable!() };
+        let Value::Object(attributes) = attributes else {
+            unreachable!()
+        };
         Resource {
             handle: Handle(self.handles),
             id: Id::from("u"),
@@ -340,16 +394,31 @@ impl Sim<'_> {
     }
 
     /// Plan, intend, exchange, commit; returns whether the client was refused.
-    fn settle(&mut self, mut resource: Resource, attempts: u32, wait: Duration, inline: bool) -> bool {
+    fn settle(
+        &mut self,
+        mut resource: Resource,
+        attempts: u32,
+        wait: Duration,
+        inline: bool,
+    ) -> bool {
         let mut decision = plan::plan(self.application, &resource, self.now);
-        if let Some(removal) = decision.link.as_mut().and_then(|link| link.removal.as_mut()) {
+        if let Some(removal) = decision
+            .link
+            .as_mut()
+            .and_then(|link| link.removal.as_mut())
+        {
             removal.counted = true;
         }
         let weighed = if decision.act == Act::Nothing {
             weigh::unsent(self.application, &decision, self.now, attempts, "")
         } else {
             let intended = self.now;
-            let presumed = exchange::unknown(self.application, &decision.act, decision.link.as_ref(), intended);
+            let presumed = exchange::unknown(
+                self.application,
+                &decision.act,
+                decision.link.as_ref(),
+                intended,
+            );
             match self.converse(&decision, self.now.plus(wait)) {
                 Ended::Crashed => {
                     // Rolled forward at the next start, some time later.
@@ -363,20 +432,41 @@ impl Sim<'_> {
                     });
                     resource.set_link("zoom", link);
                     self.resource = Some(resource);
-                    self.mark = Some(Due { at: self.now, attempts, lane: decision.act.lane() });
+                    self.mark = Some(Due {
+                        at: self.now,
+                        attempts,
+                        lane: decision.act.lane(),
+                    });
                     return false;
                 }
                 Ended::Outcome(outcome) => {
-                    let refused = matches!(outcome.end, End::Refused { .. }) && !outcome.effect && !decision.act.removes();
+                    let refused = matches!(outcome.end, End::Refused { .. })
+                        && !outcome.effect
+                        && !decision.act.removes();
                     if refused && inline {
                         return true;
                     }
-                    weigh::weigh(self.application, &resource, &decision, outcome, attempts, self.now, 0)
+                    weigh::weigh(
+                        self.application,
+                        &resource,
+                        &decision,
+                        outcome,
+                        attempts,
+                        self.now,
+                        0,
+                    )
                 }
             }
         };
-        let Weighed { link, mark, delivery } = weighed;
-        assert!(delivery.status != Status::Held, "nothing here passes the safety limit");
+        let Weighed {
+            link,
+            mark,
+            delivery,
+        } = weighed;
+        assert!(
+            delivery.status != Status::Held,
+            "nothing here passes the safety limit"
+        );
         resource.set_link("zoom", link);
         let gone = resource.deleted.is_some() && resource.links.is_empty();
         self.resource = (!gone).then_some(resource);
@@ -387,19 +477,34 @@ impl Sim<'_> {
     /// The worker, until nothing is left to do.
     fn work(&mut self) {
         for _ in 0..60 {
-            let Some(mark) = self.mark.filter(|mark| mark.at != Timestamp::NEVER) else { return };
+            let Some(mark) = self.mark.filter(|mark| mark.at != Timestamp::NEVER) else {
+                return;
+            };
             self.now = self.now.max(mark.at);
             self.world.tick(self.now);
-            let Some(resource) = self.resource.clone() else { return };
+            let Some(resource) = self.resource.clone() else {
+                return;
+            };
             self.settle(resource, mark.attempts, Duration::from_secs(60), false);
         }
-        panic!("the worker never comes to rest: {:?} {:?}", self.mark, self.resource);
+        panic!(
+            "the worker never comes to rest: {:?} {:?}",
+            self.mark, self.resource
+        );
     }
 }
 
 fn reply((status, body): (u16, Value)) -> Answer {
-    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    Answer::Reply { status, body, retry_after: None }
+    let body = if body.is_null() {
+        Vec::new()
+    } else {
+        body.to_string().into_bytes()
+    };
+    Answer::Reply {
+        status,
+        body,
+        retry_after: None,
+    }
 }
 
 fn application() -> Application {
@@ -415,46 +520,116 @@ fn application() -> Application {
         [application.users]
         delete_after = "0s"
     "#;
-    let config = usher::config::parse(text, Path::new("usher.toml"), &|_| Some(String::from("secret"))).expect("a good configuration");
-    Application::compile(config.applications.into_iter().next().expect("one application"))
+    let config = usher::config::parse(text, Path::new("usher.toml"), &|_| {
+        Some(String::from("secret"))
+    })
+    .expect("a good configuration");
+    Application::compile(
+        config
+            .applications
+            .into_iter()
+            .next()
+            .expect("one application"),
+    )
 }
 
 /// Plays one history; returns whether it would have gone on with more ways.
 fn play(application: &Application, kind: Kindness, script: &[Ask], ways: &[usize]) -> bool {
     let start = Timestamp(1_800_000_000_000);
-    let mut world = World { kind, accounts: BTreeMap::new(), late: Vec::new(), next: 0, posts: 0 };
+    let mut world = World {
+        kind,
+        accounts: BTreeMap::new(),
+        late: Vec::new(),
+        next: 0,
+        posts: 0,
+    };
     if kind == Kindness::ThereBefore {
         let before = start.minus(Duration::from_secs(86_400));
-        let account = Account { user_name: "ada@x.example".into(), display: "Somebody".into(), active: true, created: before, shown_from: before };
+        let account = Account {
+            user_name: "ada@x.example".into(),
+            display: "Somebody".into(),
+            active: true,
+            created: before,
+            shown_from: before,
+        };
         world.accounts.insert(String::from("k&0"), account);
     }
-    let mut sim = Sim { application, world, now: start, resource: None, mark: None, handles: 0, ways: ways.to_vec(), used: 0, asked_more: false };
+    let mut sim = Sim {
+        application,
+        world,
+        now: start,
+        resource: None,
+        mark: None,
+        handles: 0,
+        ways: ways.to_vec(),
+        used: 0,
+        asked_more: false,
+    };
     for ask in script {
         let refused = sim.ask(*ask);
         assert!(!refused, "nothing here is a reason to refuse");
     }
     sim.work();
     // What was still on its way arrives; the worker has no reason to look, so only the count matters then.
-    let told = || format!("{kind:?} {script:?} {:?}\nworld {:?}\nlink {:?}", ways.iter().map(|at| WAYS[*at]).collect::<Vec<_>>(), sim.world.accounts, sim.resource);
-    let accounts: Vec<&Account> = sim.world.by_name("ada@x.example").map(|(_, account)| account).collect();
-    assert!(accounts.len() <= 1, "two accounts of one person: {}", told());
+    let told = || {
+        format!(
+            "{kind:?} {script:?} {:?}\nworld {:?}\nlink {:?}",
+            ways.iter().map(|at| WAYS[*at]).collect::<Vec<_>>(),
+            sim.world.accounts,
+            sim.resource
+        )
+    };
+    let accounts: Vec<&Account> = sim
+        .world
+        .by_name("ada@x.example")
+        .map(|(_, account)| account)
+        .collect();
+    assert!(
+        accounts.len() <= 1,
+        "two accounts of one person: {}",
+        told()
+    );
     // An account that somebody else made and that was never adopted is not ours to take away.
-    let ours: Vec<&&Account> = accounts.iter().filter(|account| account.display != "Somebody").collect();
-    assert!(accounts.iter().all(|account| account.display != "Somebody" || account.active), "a stranger's account was touched: {}", told());
+    let ours: Vec<&&Account> = accounts
+        .iter()
+        .filter(|account| account.display != "Somebody")
+        .collect();
+    assert!(
+        accounts
+            .iter()
+            .all(|account| account.display != "Somebody" || account.active),
+        "a stranger's account was touched: {}",
+        told()
+    );
     match &sim.resource {
         None => assert!(ours.is_empty(), "deleted and still there: {}", told()),
         Some(resource) => {
             let wanted = |key: &str| resource.attributes.get(key).cloned().unwrap_or_default();
-            assert!(resource.deleted.is_none(), "a tombstone is left with nothing to do: {}", told());
+            assert!(
+                resource.deleted.is_none(),
+                "a tombstone is left with nothing to do: {}",
+                told()
+            );
             let link = resource.link("zoom");
             if wanted("active") == json!(true) {
-                let account = accounts.first().unwrap_or_else(|| panic!("no account: {}", told()));
+                let account = accounts
+                    .first()
+                    .unwrap_or_else(|| panic!("no account: {}", told()));
                 assert!(account.active, "inactive: {}", told());
                 assert_eq!(json!(account.display), wanted("displayName"), "{}", told());
                 let link = link.unwrap_or_else(|| panic!("no link: {}", told()));
-                assert_eq!((link.state, link.uncertain), (State::Active, None), "{}", told());
+                assert_eq!(
+                    (link.state, link.uncertain),
+                    (State::Active, None),
+                    "{}",
+                    told()
+                );
             } else {
-                assert!(ours.iter().all(|account| !account.active), "still active: {}", told());
+                assert!(
+                    ours.iter().all(|account| !account.active),
+                    "still active: {}",
+                    told()
+                );
                 assert_eq!(link.is_some(), !ours.is_empty(), "{}", told());
             }
         }
@@ -466,7 +641,11 @@ fn play(application: &Application, kind: Kindness, script: &[Ask], ways: &[usize
 fn every_history_ends_in_what_should_be() {
     let application = application();
     let mut histories = 0_u64;
-    for kind in [Kindness::RefusesDuplicates, Kindness::TakesDuplicates, Kindness::ThereBefore] {
+    for kind in [
+        Kindness::RefusesDuplicates,
+        Kindness::TakesDuplicates,
+        Kindness::ThereBefore,
+    ] {
         for script in SCRIPTS {
             let mut open: Vec<Vec<usize>> = vec![Vec::new()];
             while let Some(ways) = open.pop() {
@@ -477,23 +656,41 @@ fn every_history_ends_in_what_should_be() {
             }
         }
     }
-    println!("histories: {histories} to a depth of {DEPTH} calls, {} ways each, {} scripts, 3 kinds of application", WAYS.len(), SCRIPTS.len());
-    assert!(histories >= AT_LEAST, "only {histories} histories were looked at");
+    println!(
+        "histories: {histories} to a depth of {DEPTH} calls, {} ways each, {} scripts, 3 kinds of application",
+        WAYS.len(),
+        SCRIPTS.len()
+    );
+    assert!(
+        histories >= AT_LEAST,
+        "only {histories} histories were looked at"
+    );
 }
 
 /// A look-up that finds the first of a list that was not filtered must not adopt a stranger.
 #[test]
 fn an_account_of_another_name_is_never_taken() {
     let application = application();
-    let account: Map<String, Value> = json!({"userName": "ada@x.example"}).as_object().cloned().expect("an object");
+    let account: Map<String, Value> = json!({"userName": "ada@x.example"})
+        .as_object()
+        .cloned()
+        .expect("an object");
     let mut exchange = Exchange::begin(&application, Act::Give { account }, None, Timestamp(0));
-    let Step::Call(post) = exchange.next() else { panic!("a call") };
+    let Step::Call(post) = exchange.next() else {
+        panic!("a call")
+    };
     assert_eq!(post.method, Method::Post);
-    exchange.hear(&reply((409, json!({"detail": "The user already exists"}))), Timestamp(1));
+    exchange.hear(
+        &reply((409, json!({"detail": "The user already exists"}))),
+        Timestamp(1),
+    );
     assert!(matches!(exchange.next(), Step::Call(_)));
-    let stranger = json!({"totalResults": 1, "Resources": [{"id": "1", "userName": "owner@x.example"}]});
+    let stranger =
+        json!({"totalResults": 1, "Resources": [{"id": "1", "userName": "owner@x.example"}]});
     exchange.hear(&reply((200, stranger)), Timestamp(2));
-    let Step::End(outcome) = exchange.next() else { panic!("the end") };
+    let Step::End(outcome) = exchange.next() else {
+        panic!("the end")
+    };
     assert_eq!(outcome.end, End::Later(Timestamp(2).plus(LAG)));
     assert!(outcome.link.is_some_and(|link| link.remote_id.is_none()));
 }

@@ -51,7 +51,10 @@ pub struct Answer {
 impl Answer {
     /// The `id` of the resource in the body.
     pub fn id(&self) -> String {
-        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {:?}", self)).to_owned()
+        self.body["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no id in {:?}", self))
+            .to_owned()
     }
 
     /// Checks the status.
@@ -87,38 +90,81 @@ pub struct Knock {
 impl Knock {
     /// Sends to a gateway at `base`.
     pub fn at(base: String) -> Self {
-        Self { http: Client::builder(TokioExecutor::new()).build_http(), base }
+        Self {
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            base,
+        }
     }
 
     /// Asks, as the tests' client.
     pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        self.try_ask(method, path, body).await.unwrap_or_else(|why| panic!("{method} {path}: {why}"))
+        self.try_ask(method, path, body)
+            .await
+            .unwrap_or_else(|why| panic!("{method} {path}: {why}"))
     }
 
     /// Asks; an error is a connection that broke.
-    pub async fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
-        let headers = [("authorization", format!("Bearer {TOKEN}")), ("content-type", String::from("application/scim+json"))];
-        self.send(method, path, &headers, body.map(Value::to_string)).await
+    pub async fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
+        let headers = [
+            ("authorization", format!("Bearer {TOKEN}")),
+            ("content-type", String::from("application/scim+json")),
+        ];
+        self.send(method, path, &headers, body.map(Value::to_string))
+            .await
     }
 
     /// Sends just this.
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, String)], body: Option<String>) -> Result<Answer, String> {
-        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).map_err(|why| why.to_string())?).uri(format!("{}{path}", self.base));
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Option<String>,
+    ) -> Result<Answer, String> {
+        let mut request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).map_err(|why| why.to_string())?)
+            .uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|why| why.to_string())?;
-        let answer = self.http.request(request).await.map_err(|why| format!("{why:?}"))?;
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|why| why.to_string())?;
+        let answer = self
+            .http
+            .request(request)
+            .await
+            .map_err(|why| format!("{why:?}"))?;
         let (head, body) = answer.into_parts();
-        let bytes = body.collect().await.map_err(|why| why.to_string())?.to_bytes();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(|why| format!("{why}: {bytes:?}"))? };
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|why| why.to_string())?
+            .to_bytes();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).map_err(|why| format!("{why}: {bytes:?}"))?
+        };
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
     }
 }
 
 /// The configuration of a house.
 pub fn text(plan: &Plan, base_url: &str, listen: &str) -> String {
-    let hash: String = usher::auth::hash(TOKEN.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = usher::auth::hash(TOKEN.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!(
         r#"
 [server]
@@ -156,8 +202,16 @@ impl House {
 
     /// A house to a plan.
     pub async fn with(plan: Plan) -> Self {
-        let clock = if plan.real_time { Clock::system() } else { Clock::manual(Timestamp(1_795_465_845_000)) };
-        let sandbox = Sandbox::start(Options { clock: clock.clone(), ..plan.sandbox.clone() }).expect("a sandbox");
+        let clock = if plan.real_time {
+            Clock::system()
+        } else {
+            Clock::manual(Timestamp(1_795_465_845_000))
+        };
+        let sandbox = Sandbox::start(Options {
+            clock: clock.clone(),
+            ..plan.sandbox.clone()
+        })
+        .expect("a sandbox");
         let folder = tempfile::tempdir().expect("a folder");
         Self::stand(plan, clock, sandbox, folder).await
     }
@@ -167,11 +221,30 @@ impl House {
         let secret = sandbox.token().to_owned();
         let origin = folder.path().join("usher.toml");
         let config = usher::config::parse(&text, &origin, &|_| Some(secret.clone()))
-            .unwrap_or_else(|problems| panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
-        let mut serving = Serving::start(config, clock.clone(), false).await.expect("it listens");
+            .unwrap_or_else(|problems| {
+                panic!(
+                    "{}",
+                    problems
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                )
+            });
+        let mut serving = Serving::start(config, clock.clone(), false)
+            .await
+            .expect("it listens");
         serving.ready().await.expect("it opens");
         let base = format!("http://{}/scim/v2", serving.address);
-        Self { sandbox, serving, clock, knock: Knock::at(base.clone()), base, plan, folder }
+        Self {
+            sandbox,
+            serving,
+            clock,
+            knock: Knock::at(base.clone()),
+            base,
+            plan,
+            folder,
+        }
     }
 
     /// Drains the gateway and starts it again on the same file.
@@ -204,14 +277,21 @@ impl House {
             loop {
                 committed.mark_unchanged();
                 let view = engine.store.view().expect("a view");
-                if view.due("zoom", self.clock.now(), 1).expect("marks").is_empty() && engine.claims.is_empty() {
+                if view
+                    .due("zoom", self.clock.now(), 1)
+                    .expect("marks")
+                    .is_empty()
+                    && engine.claims.is_empty()
+                {
                     return;
                 }
                 drop(view);
                 committed.changed().await.expect("the store lives");
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.expect("the worker settles what is due");
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("the worker settles what is due");
     }
 
     /// Moves the clock, and waits until what became due is settled.
@@ -223,14 +303,29 @@ impl House {
     /// The report, newest first.
     pub fn report(&self, query: Query) -> Vec<Row> {
         let engine = self.serving.gateway.engine().expect("it is open");
-        let query = Query { limit: query.limit.max(10_000), ..query };
-        engine.store.view().and_then(|view| view.journal(&query)).expect("a report")
+        let query = Query {
+            limit: query.limit.max(10_000),
+            ..query
+        };
+        engine
+            .store
+            .view()
+            .and_then(|view| view.journal(&query))
+            .expect("a report")
     }
 
     /// The newest row about an application: operation, status and code as text.
     pub fn last(&self) -> (String, String, String) {
-        let row = self.report(Query::default()).into_iter().next().expect("a row");
+        let row = self
+            .report(Query::default())
+            .into_iter()
+            .next()
+            .expect("a row");
         let code = row.code.unwrap_or_default();
-        (format!("{:?}", row.operation).to_lowercase(), format!("{:?}", row.status).to_lowercase(), code)
+        (
+            format!("{:?}", row.operation).to_lowercase(),
+            format!("{:?}", row.status).to_lowercase(),
+            code,
+        )
     }
 }

@@ -12,7 +12,11 @@ use crate::config::shape::ProfileName;
 use crate::mapping;
 
 /// RFC 3986 unreserved characters stay; everything else is encoded. Zoom's ids hold `&`.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
@@ -93,8 +97,17 @@ impl Profile {
     pub fn look_up(self, user_name: &str) -> Call {
         // The literal is a JSON string (RFC 7644 3.4.2.2), so a quote in a name cannot end it.
         let filter = format!("userName eq {}", Value::from(user_name));
-        let query = format!("filter={}&startIndex=1&count=10", utf8_percent_encode(&filter, ENCODED));
-        Call { method: Method::Get, path: String::from("/Users"), query: Some(query), body: None, class: Class::Medium }
+        let query = format!(
+            "filter={}&startIndex=1&count=10",
+            utf8_percent_encode(&filter, ENCODED)
+        );
+        Call {
+            method: Method::Get,
+            path: String::from("/Users"),
+            query: Some(query),
+            body: None,
+            class: Class::Medium,
+        }
     }
 
     /// Reads one account.
@@ -107,7 +120,13 @@ impl Profile {
     #[must_use]
     pub fn create(self, account: &Map<String, Value>) -> Call {
         let body = body(account, None);
-        Call { method: Method::Post, path: String::from("/Users"), query: None, body: Some(body), class: Class::Light }
+        Call {
+            method: Method::Post,
+            path: String::from("/Users"),
+            query: None,
+            body: Some(body),
+            class: Class::Light,
+        }
     }
 
     /// Writes what is mapped to an account.
@@ -162,7 +181,9 @@ impl Profile {
         let detail = || detail(body);
         match status {
             200..=299 => done(aim, body),
-            300..=399 => Heard::Unavailable(format!("it answered with a redirect ({status}), which is not followed")),
+            300..=399 => Heard::Unavailable(format!(
+                "it answered with a redirect ({status}), which is not followed"
+            )),
             // A collection that is not there is a wrong base URL or an outage, never a verdict on a person.
             404 if matches!(aim, Aim::LookUp | Aim::Create) => Heard::Unavailable(detail()),
             404 => Heard::Absent(detail()),
@@ -212,24 +233,35 @@ fn done(aim: Aim, body: &[u8]) -> Heard {
 }
 
 fn found(list: Value) -> Option<Vec<Shown>> {
-    let Value::Object(mut list) = list else { return None };
+    let Value::Object(mut list) = list else {
+        return None;
+    };
     match list.remove("Resources") {
         Some(Value::Array(items)) => items.into_iter().map(shown).collect(),
         // SCIM servers leave the list out when it is empty.
-        None | Some(Value::Null) if list.get("totalResults").and_then(Value::as_u64) == Some(0) => Some(Vec::new()),
+        None | Some(Value::Null) if list.get("totalResults").and_then(Value::as_u64) == Some(0) => {
+            Some(Vec::new())
+        }
         _ => None,
     }
 }
 
 fn shown(value: Value) -> Option<Shown> {
-    let Value::Object(attributes) = value else { return None };
+    let Value::Object(attributes) = value else {
+        return None;
+    };
     let id = match attributes.get("id")? {
         Value::String(id) if !id.is_empty() => id.clone(),
         // Some servers number their users.
         Value::Number(id) => id.to_string(),
         _ => return None,
     };
-    let text = |key: &str| attributes.get(key).and_then(Value::as_str).map(str::to_owned);
+    let text = |key: &str| {
+        attributes
+            .get(key)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     let active = match attributes.get("active") {
         Some(Value::Bool(active)) => Some(*active),
         Some(Value::Number(active)) => active.as_u64().map(|active| active != 0),
@@ -237,29 +269,59 @@ fn shown(value: Value) -> Option<Shown> {
         Some(Value::String(active)) if active.eq_ignore_ascii_case("false") => Some(false),
         _ => None,
     };
-    let created = attributes.get("meta").and_then(|meta| meta.get("created")).and_then(Value::as_str).and_then(Timestamp::parse);
-    Some(Shown { id, user_name: text("userName"), created, active, attributes })
+    let created = attributes
+        .get("meta")
+        .and_then(|meta| meta.get("created"))
+        .and_then(Value::as_str)
+        .and_then(Timestamp::parse);
+    Some(Shown {
+        id,
+        user_name: text("userName"),
+        created,
+        active,
+        attributes,
+    })
 }
 
 /// The application's own words: SCIM's `detail`, REST's `message`, or nothing that a person should read.
 fn detail(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
-    let text = said.as_ref().and_then(|said| ["detail", "message", "error"].iter().find_map(|key| said.get(key)?.as_str()));
+    let text = said.as_ref().and_then(|said| {
+        ["detail", "message", "error"]
+            .iter()
+            .find_map(|key| said.get(key)?.as_str())
+    });
     match text {
-        Some(text) => text.chars().filter(|letter| !letter.is_control()).take(200).collect(),
+        Some(text) => text
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .take(200)
+            .collect(),
         None => String::from("it gave no reason"),
     }
 }
 
 fn one(method: Method, id: &str, body: Option<Vec<u8>>) -> Call {
     let path = format!("/Users/{}", utf8_percent_encode(id, ENCODED));
-    Call { method, path, query: None, body, class: Class::Light }
+    Call {
+        method,
+        path,
+        query: None,
+        body,
+        class: Class::Light,
+    }
 }
 
 fn body(account: &Map<String, Value>, id: Option<&str>) -> Vec<u8> {
     let mut body = account.clone();
-    let extensions = account.keys().filter(|key| key.starts_with("urn:")).map(String::as_str);
-    body.insert(String::from("schemas"), std::iter::once(USER).chain(extensions).collect());
+    let extensions = account
+        .keys()
+        .filter(|key| key.starts_with("urn:"))
+        .map(String::as_str);
+    body.insert(
+        String::from("schemas"),
+        std::iter::once(USER).chain(extensions).collect(),
+    );
     if let Some(id) = id {
         body.insert(String::from("id"), id.into());
     }
@@ -272,24 +334,37 @@ fn body(account: &Map<String, Value>, id: Option<&str>) -> Vec<u8> {
 pub fn dropped(profile: Profile, sent: &Map<String, Value>, shown: &Shown) -> Vec<String> {
     let differs = |key: &str, wanted: &Value| match (key, shown.attributes.get(key)) {
         ("emails", Some(_)) => {
-            let (sent, seen) = (mapping::work_email(sent), mapping::work_email(&shown.attributes));
+            let (sent, seen) = (
+                mapping::work_email(sent),
+                mapping::work_email(&shown.attributes),
+            );
             sent.is_some() && sent.map(str::to_lowercase) != seen.map(str::to_lowercase)
         }
-        ("userName", Some(Value::String(seen))) => wanted.as_str().is_some_and(|name| crate::scim::schema::fold(name) != crate::scim::schema::fold(seen)),
-        ("active", _) => shown.active.is_some_and(|active| wanted.as_bool().is_some_and(|wanted| wanted != active)),
+        ("userName", Some(Value::String(seen))) => wanted
+            .as_str()
+            .is_some_and(|name| crate::scim::schema::fold(name) != crate::scim::schema::fold(seen)),
+        ("active", _) => shown
+            .active
+            .is_some_and(|active| wanted.as_bool().is_some_and(|wanted| wanted != active)),
         (_, Some(seen)) => !covers(seen, wanted),
         (_, None) => profile.shows(key) && !is_empty(wanted),
     };
-    sent.iter().filter(|(key, wanted)| differs(key, wanted)).map(|(key, _)| key.clone()).collect()
+    sent.iter()
+        .filter(|(key, wanted)| differs(key, wanted))
+        .map(|(key, _)| key.clone())
+        .collect()
 }
 
 /// Whether `seen` holds everything that `wanted` does; it may hold more (the application's own sub-attributes).
 fn covers(seen: &Value, wanted: &Value) -> bool {
     match (seen, wanted) {
-        (Value::Object(seen), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| seen.get(key).map_or(is_empty(wanted), |seen| covers(seen, wanted)))
-        }
-        (Value::Array(seen), Value::Array(wanted)) => wanted.iter().all(|wanted| seen.iter().any(|seen| covers(seen, wanted))),
+        (Value::Object(seen), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
+            seen.get(key)
+                .map_or(is_empty(wanted), |seen| covers(seen, wanted))
+        }),
+        (Value::Array(seen), Value::Array(wanted)) => wanted
+            .iter()
+            .all(|wanted| seen.iter().any(|seen| covers(seen, wanted))),
         (seen, wanted) => seen == wanted,
     }
 }
@@ -310,11 +385,17 @@ mod tests {
 
     #[test]
     fn answers_are_read_by_what_the_call_was_for() {
-        let (zoom, scim) = (Profile::of(ProfileName::Zoom), Profile::of(ProfileName::Scim));
+        let (zoom, scim) = (
+            Profile::of(ProfileName::Zoom),
+            Profile::of(ProfileName::Scim),
+        );
         let user = br#"{"id":"k&K","userName":"a@x.example","active":"True","meta":{"created":"2026-11-23T20:00:00Z"}}"#;
         let check = |profile: Profile, aim, status, body: &[u8], want: &str| {
             let heard = format!("{:?}", profile.hear(aim, status, body));
-            assert!(heard.starts_with(want), "{aim:?} {status}: {heard}, wanted {want}");
+            assert!(
+                heard.starts_with(want),
+                "{aim:?} {status}: {heard}, wanted {want}"
+            );
         };
         let sso = br#"{"status":400,"detail":"Account has not enabled Single Sign-On."}"#;
         let belongs = br#"{"status":400,"detail":"User a@x.example not exist or not belong to this account."}"#;
@@ -328,9 +409,27 @@ mod tests {
         check(zoom, Aim::Create, 302, b"", "Unavailable");
         check(zoom, Aim::LookUp, 400, belongs, "NotBelonging");
         check(zoom, Aim::LookUp, 500, b"", "Unavailable");
-        check(zoom, Aim::LookUp, 200, br#"{"totalResults":0,"Resources":[]}"#, "Found([])");
-        check(scim, Aim::LookUp, 200, br#"{"totalResults":0}"#, "Found([])");
-        check(scim, Aim::LookUp, 200, br#"{"totalResults":1}"#, "Unavailable");
+        check(
+            zoom,
+            Aim::LookUp,
+            200,
+            br#"{"totalResults":0,"Resources":[]}"#,
+            "Found([])",
+        );
+        check(
+            scim,
+            Aim::LookUp,
+            200,
+            br#"{"totalResults":0}"#,
+            "Found([])",
+        );
+        check(
+            scim,
+            Aim::LookUp,
+            200,
+            br#"{"totalResults":1}"#,
+            "Unavailable",
+        );
         check(zoom, Aim::Update, 404, b"", "Absent");
         check(zoom, Aim::Update, 204, b"", "Done");
         check(zoom, Aim::Update, 409, b"", "Refused { status: 409");
@@ -344,7 +443,10 @@ mod tests {
         let zoom = Profile::of(ProfileName::Zoom);
         assert_eq!(zoom.read("k&K/..").path, "/Users/k%26K%2F..");
         let query = zoom.look_up("o\"brien+a@x.example").query.unwrap();
-        assert_eq!(query, "filter=userName%20eq%20%22o%5C%22brien%2Ba%40x.example%22&startIndex=1&count=10");
+        assert_eq!(
+            query,
+            "filter=userName%20eq%20%22o%5C%22brien%2Ba%40x.example%22&startIndex=1&count=10"
+        );
     }
 
     #[test]

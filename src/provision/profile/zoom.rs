@@ -12,11 +12,18 @@ pub(super) fn switch(active: bool) -> Value {
 
 /// The attributes of a single read. Extensions are left out: licences and custom attributes come and go with plans.
 pub(super) fn shows(attribute: &str) -> bool {
-    matches!(attribute, "userName" | "displayName" | "name" | "emails" | "active" | "userType" | "title" | "locale")
+    matches!(
+        attribute,
+        "userName" | "displayName" | "name" | "emails" | "active" | "userType" | "title" | "locale"
+    )
 }
 
 /// 400s that are about the whole account, not about this person: the person must not be given up for them.
-const ACCOUNT_LEVEL: [&str; 3] = ["has not enabled single sign-on", "access token", "does not contain scopes"];
+const ACCOUNT_LEVEL: [&str; 3] = [
+    "has not enabled single sign-on",
+    "access token",
+    "does not contain scopes",
+];
 
 pub(super) fn refusal(aim: Aim, status: u16, detail: String) -> Heard {
     let folded = detail.to_lowercase();
@@ -28,7 +35,9 @@ pub(super) fn refusal(aim: Aim, status: u16, detail: String) -> Heard {
         // A look-up that is refused says nothing about the account.
         Aim::LookUp | Aim::Read => Heard::Unavailable(detail),
         Aim::Create if folded.contains("already exist") => Heard::Exists(detail),
-        Aim::Update | Aim::Switch | Aim::Delete if folded.contains("not exist") => Heard::Absent(detail),
+        Aim::Update | Aim::Switch | Aim::Delete if folded.contains("not exist") => {
+            Heard::Absent(detail)
+        }
         Aim::Create | Aim::Update | Aim::Switch | Aim::Delete => Heard::Refused { status, detail },
     }
 }
