@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Fault;
 use crate::scim::filter::Filter;
+use crate::scim::json;
 use crate::scim::request::ListQuery;
 use crate::scim::response::{self, Edges, List, Shown};
 use crate::scim::{Handle, Id, Kind};
@@ -95,30 +96,31 @@ pub fn list(
     } else {
         Members::All
     };
-    let mut list = List::default();
-    let mut push = |handle: Handle| -> Result<(), Fault> {
-        let edges = edges(view, kind, handle, members)?;
-        view.row(handle, |row| list.push(base, &shown(&row), &edges))?;
-        Ok(())
+    let skip = usize::try_from(query.start_index - 1).unwrap_or(usize::MAX);
+    let begin = |total: u64| {
+        let behind = usize::try_from(total)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(skip);
+        List::new(total, query.start_index, query.count.min(behind))
     };
     let Some(filter) = &query.filter else {
-        let total = view.count(kind)?;
-        let mut handles = Vec::new();
+        let mut list = begin(view.count(kind)?);
+        let mut pushed = Ok(());
         view.page(kind, query.start_index, query.count, |row| {
-            handles.push(row.handle)
+            let edges = edges(view, kind, row.handle, members)
+                .map(|edges| list.push(base, &shown(&row), &edges));
+            pushed = std::mem::replace(&mut pushed, Ok(())).and(edges);
         })?;
-        handles.into_iter().try_for_each(&mut push)?;
-        return Ok(list.finish(total, query.start_index));
+        pushed?;
+        return Ok(list.finish());
     };
     let matching = matching(view, client, kind, filter)?;
-    let skip = usize::try_from(query.start_index - 1).unwrap_or(usize::MAX);
-    matching
-        .iter()
-        .copied()
-        .skip(skip)
-        .take(query.count)
-        .try_for_each(&mut push)?;
-    Ok(list.finish(matching.len() as u64, query.start_index))
+    let mut list = begin(matching.len() as u64);
+    for handle in matching.into_iter().skip(skip).take(query.count) {
+        let edges = edges(view, kind, handle, members)?;
+        view.row(handle, |row| list.push(base, &shown(&row), &edges))?;
+    }
+    Ok(list.finish())
 }
 
 /// The handles that a filter selects, by an index and a second look at each row that it gives.
@@ -166,10 +168,17 @@ fn matching(view: &View, client: &str, kind: Kind, filter: &Filter) -> Result<Ve
         };
         candidates.get_or_insert(found);
     }
+    // An attribute that no term names is not read. An extension's attributes stand under its URN.
+    let named = |key: &str| {
+        key.contains(':')
+            || terms
+                .iter()
+                .any(|(path, _)| path.attr.eq_ignore_ascii_case(key))
+    };
     let mut matching = Vec::new();
     for handle in candidates.unwrap_or_default() {
         let map = view.row(handle, |row| {
-            let mut map: Map<String, Value> = serde_json::from_slice(row.attributes).ok()?;
+            let mut map = json::members(row.attributes, named).ok()?;
             map.insert(String::from("id"), row.id.into());
             Some(map)
         })?;

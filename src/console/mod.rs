@@ -20,6 +20,8 @@ use crate::error::Fault;
 use crate::gateway::{Gateway, Phase};
 use crate::journal::report::Query;
 use crate::server::service;
+use crate::settle::Engine;
+use crate::store::Statistics;
 
 const JSON: &str = "application/json";
 
@@ -124,6 +126,7 @@ impl Console {
                 self.report(request.uri().query().unwrap_or_default().to_owned())
                     .await
             }
+            ("GET", "/statistics") => self.statistics(),
             ("GET", "/healthz" | "/readyz") => return self.public(request),
             _ => Err(Fault::NotFound(String::from(
                 "There is no such admin endpoint.",
@@ -135,13 +138,24 @@ impl Console {
         )
     }
 
-    async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {
-        let Some(engine) = self.gateway.engine().cloned() else {
-            return Err(Fault::Unavailable {
-                retry_after: 5,
-                detail: String::from("The gateway is starting: its data file is being checked."),
-            });
+    fn engine(&self) -> Result<Arc<Engine>, Fault> {
+        let starting = || Fault::Unavailable {
+            retry_after: 5,
+            detail: String::from("The gateway is starting: its data file is being checked."),
         };
+        self.gateway.engine().cloned().ok_or_else(starting)
+    }
+
+    /// What the writer has done since the start.
+    fn statistics(&self) -> Result<Vec<u8>, Fault> {
+        let Statistics { commits, rows } = self.engine()?.store.statistics();
+        Ok(json!({"commits": commits, "rows": rows})
+            .to_string()
+            .into_bytes())
+    }
+
+    async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {
+        let engine = self.engine()?;
         let query = Query::from_url(&query, self.clock.now())?;
         let rows = tokio::task::spawn_blocking(move || engine.store.view()?.journal(&query)).await;
         let rows = rows.map_err(|died| Fault::Internal(died.to_string()))??;

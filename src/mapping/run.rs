@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::compile::{Mapping, mark_primary};
+use super::compile::{Mapping, Slot, mark_primary};
 use super::rule::Apply;
 use super::target::{Target, is_type};
 use super::transform::is_given;
@@ -38,9 +38,26 @@ impl Mapping {
     /// Maps one user: `user` is the directory's attributes.
     #[must_use]
     pub fn run(&self, user: &Map<String, Value>, how: Giving<'_>) -> Mapped {
+        self.run_slots(self.slots.iter(), user, how)
+    }
+
+    /// The userName that a new account would get, and nothing else.
+    #[must_use]
+    pub fn run_user_name(&self, user: &Map<String, Value>) -> Map<String, Value> {
+        let is_user_name = |target: &Target| target.urn.is_none() && target.attribute == "userName";
+        let slots = self.slots.iter().filter(|slot| is_user_name(&slot.target));
+        self.run_slots(slots, user, Giving::Create).account
+    }
+
+    fn run_slots<'a>(
+        &self,
+        slots: impl Iterator<Item = &'a Slot>,
+        user: &Map<String, Value>,
+        how: Giving<'_>,
+    ) -> Mapped {
         let subject = Subject::new(user);
         let mut mapped = Mapped::default();
-        for slot in &self.slots {
+        for slot in slots {
             let mut required = slot.required;
             let mut given = None;
             for rule in slot.rules.iter().filter(|rule| rule.speaks(user, how)) {
@@ -329,6 +346,27 @@ mod tests {
             .account;
         Mapping::compile(Zoom, &[]).clear(&sent, &mut bare);
         assert_eq!(bare["title"], "");
+    }
+
+    #[test]
+    fn the_user_name_alone_is_the_one_of_the_whole() {
+        let own = [rule(Row {
+            transform: vec![("prefix".into(), Some("x-".into()))],
+            ..row("userName", "$.externalId")
+        })];
+        for (profile, own) in [(Zoom, &[][..]), (Zoom, &own[..]), (Scim, &[][..])] {
+            let mapping = Mapping::compile(profile, own);
+            for user in [
+                json!({"userName": "a@b.c"}),
+                json!({"userName": "a", "emails": [{"type": "home", "value": "h@b.c"}, {"value": "w@b.c"}]}),
+                json!({"externalId": "e"}),
+                json!({}),
+            ] {
+                let whole = mapping.run(object(&user), Giving::Create).account;
+                let alone = mapping.run_user_name(object(&user));
+                assert_eq!(user_name(&alone), user_name(&whole), "{user}");
+            }
+        }
     }
 
     #[test]

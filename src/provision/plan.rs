@@ -146,7 +146,22 @@ enum Level {
 /// Decides for one user and one application.
 #[must_use]
 pub fn plan(application: &Application, user: &Resource, now: Timestamp) -> Decision {
-    let link = user.link(application.name()).cloned();
+    plan_with(
+        application,
+        user,
+        user.link(application.name()).cloned(),
+        now,
+    )
+}
+
+/// [`plan`] as if the user's link were this one.
+#[must_use]
+pub fn plan_with(
+    application: &Application,
+    user: &Resource,
+    link: Option<Link>,
+    now: Timestamp,
+) -> Decision {
     let current = link.as_ref().and_then(|link| link.sent.as_ref());
     let giving = match &link {
         None => Giving::Create,
@@ -530,6 +545,6 @@ fn guarded(application: &Application, link: Option<&Link>, mapped: Option<&str>)
 /// The key by which the user's account is known before it has an id: the folded mapped userName. What claims are taken on.
 #[must_use]
 pub fn account_key(application: &Application, user: &Resource) -> Option<String> {
-    let mapped = application.mapping.run(&user.attributes, Giving::Create);
-    mapping::user_name(&mapped.account).map(crate::scim::schema::fold)
+    let account = application.mapping.run_user_name(&user.attributes);
+    mapping::user_name(&account).map(crate::scim::schema::fold)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::exchange::{End, Outcome, rehearse};
 use super::link::Link;
-use super::plan::{Act, Application, Decision, Note, plan};
+use super::plan::{Act, Application, Decision, Note, plan_with};
 use crate::clock::Timestamp;
 use crate::config::shape::Mode;
 use crate::journal::record::{CallRecord, Delivery, Operation, Status};
@@ -300,9 +300,7 @@ fn after(
     link: Option<&Link>,
     now: Timestamp,
 ) -> Option<Due> {
-    let mut user = user.clone();
-    user.set_link(application.name(), link.cloned());
-    let next = plan(application, &user, now);
+    let next = plan_with(application, user, link.cloned(), now);
     let lane = next.act.lane();
     match next.act {
         Act::Nothing => next.again.map(|at| Due {

@@ -1,8 +1,15 @@
 //! Replies from the directory: the stored attributes with `id`, `meta`, `members` and `groups` spliced in, without
 //! reading what is stored.
 
+use std::io::Write as _;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::{Handle, Id, Kind};
 use crate::clock::Timestamp;
+
+/// What an id does not show in a path as it is. A UUID does whole.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
 
 /// What the splice needs of a resource.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +40,14 @@ pub struct Edges {
 /// `<base>/Users/<id>`; an imported id may hold what a path may not.
 #[must_use]
 pub fn location(base: &str, kind: Kind, id: &str) -> String {
-    let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-    let id = id.to_string().replace("%2D", "-");
-    format!("{base}/{}/{id}", kind.endpoint())
+    let mut location = String::with_capacity(base.len() + id.len() + 16);
+    for part in [base, "/", kind.endpoint(), "/"]
+        .into_iter()
+        .chain(utf8_percent_encode(id, ESCAPED))
+    {
+        location.push_str(part);
+    }
+    location
 }
 
 /// Writes one resource.
@@ -94,44 +106,45 @@ pub fn resource(out: &mut Vec<u8>, base: &str, shown: &Shown<'_>, edges: &Edges)
     string(out, &modified.rfc3339());
     out.extend_from_slice(b",\"location\":");
     string(out, &location(base, kind, id));
-    out.extend_from_slice(format!(",\"version\":\"W/\\\"{version}\\\"\"}}}}").as_bytes());
+    // Writing into memory cannot fail.
+    let _written = write!(out, ",\"version\":\"W/\\\"{version}\\\"\"}}}}");
 }
 
 /// A ListResponse (RFC 7644 3.4.2) around resources that [`resource`] wrote; `Resources` is there even when empty.
 #[derive(Debug)]
 pub struct List {
-    resources: Vec<u8>,
+    out: Vec<u8>,
     items: usize,
 }
 
-impl Default for List {
-    fn default() -> Self {
-        Self {
-            resources: Vec::with_capacity(1024),
-            items: 0,
-        }
-    }
-}
+/// What a resource takes in a list, roughly: a guess too low costs copying, one too high memory for a moment.
+const ITEM: usize = 1_536;
 
 impl List {
+    /// Begins one that will hold about `items`.
+    #[must_use]
+    pub fn new(total: u64, start_index: u64, items: usize) -> Self {
+        let mut out = Vec::with_capacity(items.saturating_mul(ITEM).saturating_add(256));
+        // Writing into memory cannot fail.
+        let _written = write!(
+            out,
+            "{{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"],\"totalResults\":{total},\"startIndex\":{start_index},\"Resources\":["
+        );
+        Self { out, items: 0 }
+    }
+
     /// Adds one.
     pub fn push(&mut self, base: &str, shown: &Shown<'_>, edges: &Edges) {
-        comma(&mut self.resources, self.items);
-        resource(&mut self.resources, base, shown, edges);
+        comma(&mut self.out, self.items);
+        resource(&mut self.out, base, shown, edges);
         self.items += 1;
     }
 
     /// The whole.
     #[must_use]
-    pub fn finish(self, total: u64, start_index: u64) -> Vec<u8> {
-        let mut out = format!(
-            "{{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"],\"totalResults\":{total},\"startIndex\":{start_index},\"itemsPerPage\":{},\"Resources\":[",
-            self.items
-        )
-        .into_bytes();
-        out.extend_from_slice(&self.resources);
-        out.extend_from_slice(b"]}");
-        out
+    pub fn finish(mut self) -> Vec<u8> {
+        let _written = write!(self.out, "],\"itemsPerPage\":{}}}", self.items);
+        self.out
     }
 }
 
@@ -177,8 +190,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_still_has_resources() {
-        let list: serde_json::Value =
-            serde_json::from_slice(&List::default().finish(0, 1)).unwrap();
+        let list: serde_json::Value = serde_json::from_slice(&List::new(0, 1, 0).finish()).unwrap();
         assert_eq!(list["Resources"], serde_json::json!([]));
         assert_eq!(list["itemsPerPage"], 0);
     }

@@ -30,6 +30,14 @@ pub(super) struct Prepared {
     pub(super) wanted: BTreeSet<Claim>,
 }
 
+/// What a round of preparing knows from those before it.
+pub(super) struct Round {
+    /// Claims are held, so that what is decided may be carried out. Without them only what to claim is asked.
+    pub(super) decides: bool,
+    /// What the last round drafted.
+    pub(super) earlier: Option<Draft>,
+}
+
 impl Engine {
     /// Works a client's write out.
     pub(super) fn prepare(
@@ -37,10 +45,14 @@ impl Engine {
         client: &Client,
         write: &Write,
         birth: Option<&Birth>,
+        round: Round,
         now: Timestamp,
     ) -> Result<Prepared, Fault> {
         let view = self.store.view()?;
-        let draft = draft(&view, client, write, birth, now)?;
+        let draft = match round.earlier {
+            Some(earlier) if birth.is_some() => again(earlier, now),
+            _ => draft(&view, client, write, birth, now)?,
+        };
         unique(&view, client, &draft)?;
         let members = members(&view, &draft, now)?;
         let wanted = claims(client, &draft, members.as_ref());
@@ -52,12 +64,18 @@ impl Engine {
             wanted,
         };
         if prepared.draft.resource.kind == Kind::User {
-            self.plan_all(&view, &mut prepared, now)?;
+            self.plan_all(&view, &mut prepared, round.decides, now)?;
         }
         Ok(prepared)
     }
 
-    fn plan_all(&self, view: &View, prepared: &mut Prepared, now: Timestamp) -> Result<(), Fault> {
+    fn plan_all(
+        &self,
+        view: &View,
+        prepared: &mut Prepared,
+        decides: bool,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         for (at, application) in self.applications.iter().enumerate() {
             let resource = &mut prepared.draft.resource;
             if let Some(account) = plan::account_key(&application.plan, resource) {
@@ -74,12 +92,22 @@ impl Engine {
                     key: account,
                 });
             }
-            prepared
-                .decisions
-                .push(plan::plan(&application.plan, resource, now));
+            if decides {
+                prepared
+                    .decisions
+                    .push(plan::plan(&application.plan, resource, now));
+            }
         }
         Ok(())
     }
+}
+
+/// A create drafted before: it reads nothing of the snapshot, so what is new is the time, and what planning put in goes.
+fn again(mut draft: Draft, now: Timestamp) -> Draft {
+    draft.resource.links.clear();
+    draft.resource.created = now;
+    draft.resource.modified = now;
+    draft
 }
 
 fn orphan(

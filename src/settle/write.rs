@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::draft::Prepared;
+use super::draft::{Prepared, Round};
 use super::{Application, Engine, TRIES};
 use crate::auth::Client;
 use crate::claims::{Claim, Held};
@@ -66,20 +66,33 @@ impl Engine {
             _ => None,
         };
         let mut wanted = BTreeSet::new();
+        let mut earlier = None;
         for _ in 0..TRIES {
             let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
-            let prepared =
-                match self.prepare(asked.client, &asked.write, birth.as_ref(), self.clock.now()) {
-                    Ok(prepared) => prepared,
-                    // What another write is about to change may look different when it is done; but a refusal reads only
-                    // what is committed, so it stands.
-                    Err(fault) => return Err(self.refused(asked, birth.as_ref(), fault).await),
-                };
-            if held.covers(&prepared.wanted) {
+            // Every write wants something: the first round, without claims, only finds out what.
+            let decides = !wanted.is_empty();
+            let round = Round {
+                decides,
+                earlier: earlier.take(),
+            };
+            let prepared = match self.prepare(
+                asked.client,
+                &asked.write,
+                birth.as_ref(),
+                round,
+                self.clock.now(),
+            ) {
+                Ok(prepared) => prepared,
+                // What another write is about to change may look different when it is done; but a refusal reads only
+                // what is committed, so it stands.
+                Err(fault) => return Err(self.refused(asked, birth.as_ref(), fault).await),
+            };
+            if decides && held.covers(&prepared.wanted) {
                 return self.carry_out(asked, prepared, held, begun).await;
             }
             drop(held);
             wanted.extend(prepared.wanted);
+            earlier = Some(prepared.draft);
         }
         Err(Fault::Unavailable {
             retry_after: 1,
@@ -345,8 +358,8 @@ impl Engine {
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
         // No request's row may stay open when its mark is gone or has no room for it any more.
         let mut closed = Vec::new();
-        for (application, weighed) in self.applications.iter().zip(weighed) {
-            resource.set_link(application.plan.name(), weighed.link.clone());
+        for (application, mut weighed) in self.applications.iter().zip(weighed) {
+            resource.set_link(application.plan.name(), weighed.link.take());
             if let Some(standing) = standing(marks, resource.handle, application.plan.name()) {
                 if weighed.mark.is_none() {
                     record.cause.extend(&standing.cause);
@@ -726,7 +739,7 @@ fn put(change: &mut ChangeSet, before: Option<&Resource>, after: Resource) {
     if before != Some(&after) {
         change.puts.push(Put {
             expect: before.map(|before| before.version),
-            before: before.cloned().map(Box::new),
+            before: before.map(|before| before.links.clone()),
             resource: after,
         });
     }

@@ -175,11 +175,11 @@ impl Writer {
     /// Does all of a batch in one transaction. An error means that the engine failed and nobody knows what is on disk.
     pub(super) fn apply(
         &mut self,
-        batch: &[Job],
+        batch: &mut [Job],
     ) -> Result<Vec<Result<Done, CommitError>>, String> {
         let together = self.transact(|transaction| {
             batch
-                .iter()
+                .iter_mut()
                 .map(|job| match run(transaction, job) {
                     Ok(done) => Ok(Ok(done)),
                     Err(Stop::Refused(error)) => Ok(Err(error)),
@@ -195,7 +195,7 @@ impl Writer {
             (Err(Trouble::Damaged(_)), jobs) => {
                 let mut results = Vec::with_capacity(jobs.len());
                 for job in jobs {
-                    results.append(&mut self.apply(std::slice::from_ref(job))?);
+                    results.append(&mut self.apply(std::slice::from_mut(job))?);
                 }
                 Ok(results)
             }
@@ -216,7 +216,7 @@ impl Writer {
     }
 }
 
-fn run(transaction: &mut Transaction<'_>, job: &Job) -> Result<Done, Stop> {
+fn run(transaction: &mut Transaction<'_>, job: &mut Job) -> Result<Done, Stop> {
     match job {
         Job::Commit(set) => {
             let plan = check(transaction, set)?;
@@ -322,9 +322,8 @@ fn check(transaction: &Transaction<'_>, set: &ChangeSet) -> Result<Plan, Stop> {
         let handle = put.resource.handle;
         let stored = transaction.resource(handle)?;
         let stands = stored.as_ref().map(|stored| stored.version) == put.expect
-            // The version counts what clients see; what a worker wrote shows in the links only.
             && match (&put.before, &stored) {
-                (Some(before), Some(stored)) => before.links == stored.links,
+                (Some(links), Some(stored)) => *links == stored.links,
                 _ => true,
             };
         if !stands {
@@ -405,7 +404,7 @@ impl Plan {
 
 fn perform(
     transaction: &mut Transaction<'_>,
-    set: &ChangeSet,
+    set: &mut ChangeSet,
     plan: Plan,
 ) -> Result<Committed, Trouble> {
     for key in plan
@@ -440,7 +439,7 @@ fn perform(
     for edit in &set.members {
         change_members(transaction, set, edit)?;
     }
-    let first_sequence = transaction.append(&set.journal)?;
+    let first_sequence = transaction.append(&mut set.journal)?;
     let mut generations = Vec::new();
     for edit in &set.marks {
         generations.extend(change_mark(transaction, edit, first_sequence)?);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::journal::record::Record;
+use crate::provision::link::Link;
 use crate::scim::{Handle, Id, Kind, Resource};
 
 /// The order in which the worker goes about its work: who must not get in any more comes first.
@@ -77,8 +78,9 @@ pub struct Put {
     pub resource: Resource,
     /// `Some(v)`: the row must stand there with version `v` ; `None`: there must be none.
     pub expect: Option<u64>,
-    /// The row as it was, for the look-up keys and counters that change; `None` for a new one.
-    pub before: Option<Box<Resource>>,
+    /// The links that must stand there before: the version counts what clients see, and what a worker wrote shows in
+    /// the links only. `None`: any.
+    pub before: Option<Vec<Link>>,
 }
 
 /// A change to a group's members. Clear comes first, then the removals, then the additions.

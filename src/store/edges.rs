@@ -193,14 +193,18 @@ impl View {
     }
 
     /// The dead whose edges still stand. Empty but for some seconds after a large group was deleted.
-    pub(super) fn sweeping(&self) -> Result<BTreeSet<Handle>, Trouble> {
+    /// Looked up once a snapshot: every resource of a list asks.
+    pub(super) fn sweeping(&self) -> Result<&BTreeSet<Handle>, Trouble> {
+        if let Some(dead) = self.dead.get() {
+            return Ok(dead);
+        }
         let mut dead = BTreeSet::new();
         let prefix = [tag::SWEEP];
         tables::scan(&self.keys, Seal::Key, &prefix, &prefix, |key, _| {
             dead.insert(Handle(keys::last_number(key)));
             Ok(flow(true))
         })?;
-        Ok(dead)
+        Ok(self.dead.get_or_init(|| dead))
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use redb::ReadOnlyTable;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
@@ -37,15 +38,14 @@ mod tag {
 
 impl Transaction<'_> {
     /// Appends records. Gives each its sequence, a time not before its predecessor's, and its place in the chain.
-    /// The first one's sequence.
-    pub(super) fn append(&mut self, records: &[Record]) -> Result<Option<u64>, Trouble> {
+    /// They are stamped in place: should the transaction fail, the next one stamps them anew. The first one's sequence.
+    pub(super) fn append(&mut self, records: &mut [Record]) -> Result<Option<u64>, Trouble> {
         let first = self.head.next_sequence;
-        for record in records {
-            let mut record = record.clone();
+        for record in &mut *records {
             record.sequence = self.head.next_sequence;
             record.time = record.time.max(self.head.last_time);
             record.hash.clear();
-            let body = json(&record)?;
+            let body = json(record)?;
             let hash = chain(&self.head.hash, &body);
             let mut value = Vec::with_capacity(body.len() + 36);
             value.extend_from_slice(&hash);
@@ -62,24 +62,23 @@ impl Transaction<'_> {
     pub(super) fn index(&mut self) -> Result<(), Trouble> {
         let mut found = Vec::new();
         self.records(self.head.indexed, |sequence, value| {
-            found.push(decode(sequence, value)?);
+            found.push((sequence, indexed(sequence, value)?));
             Ok(if found.len() < SLICE {
                 ControlFlow::Continue(())
             } else {
                 ControlFlow::Break(())
             })
         })?;
-        for record in found {
-            self.put_index(&keyed(tag::PERSON, &fold(&record.user), record.sequence))?;
+        for (sequence, record) in found {
+            self.put_index(&keyed(tag::PERSON, &fold(&record.user), sequence))?;
             for delivery in &record.deliveries {
-                let key = keyed(tag::APPLICATION, &delivery.application, record.sequence);
-                self.put_index(&key)?;
+                self.put_index(&keyed(tag::APPLICATION, &delivery.application, sequence))?;
             }
             for cause in &record.cause {
-                let key = Key::new(tag::CAUSE).number(*cause).number(record.sequence);
+                let key = Key::new(tag::CAUSE).number(*cause).number(sequence);
                 self.put_index(&key.done())?;
             }
-            self.head.indexed = record.sequence.saturating_add(1);
+            self.head.indexed = sequence.saturating_add(1);
         }
         Ok(())
     }
@@ -358,10 +357,33 @@ fn unsealed(sequence: u64, stored: &[u8]) -> Result<&[u8], Trouble> {
     tables::unseal(Seal::Journal, &sequence.to_be_bytes(), stored)
 }
 
+/// What the index needs of a record. What changed is most of one, and skipped.
+#[derive(Deserialize)]
+struct Indexed {
+    user: String,
+    #[serde(default)]
+    deliveries: Vec<Concerned>,
+    #[serde(default)]
+    cause: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+struct Concerned {
+    application: String,
+}
+
+fn indexed(sequence: u64, value: &[u8]) -> Result<Indexed, Trouble> {
+    from_json(parts(sequence, value)?.1)
+}
+
+/// A stored record: its hash, and its JSON.
+fn parts(sequence: u64, value: &[u8]) -> Result<(&[u8; 32], &[u8]), Trouble> {
+    let parts = value.split_first_chunk::<32>();
+    parts.ok_or_else(|| Trouble::Damaged(format!("record {sequence} is too short")))
+}
+
 fn decode(sequence: u64, value: &[u8]) -> Result<Record, Trouble> {
-    let (hash, body) = value
-        .split_first_chunk::<32>()
-        .ok_or_else(|| Trouble::Damaged(format!("record {sequence} is too short")))?;
+    let (hash, body) = parts(sequence, value)?;
     let mut record: Record = from_json(body)?;
     record.hash = hex(hash);
     Ok(record)

@@ -452,13 +452,13 @@ fn roll_forward(db: &Database, writer: &mut Writer, now: Timestamp) -> Result<us
         if sets.is_empty() {
             return Ok(done);
         }
-        let jobs: Vec<Job> = sets
+        let mut jobs: Vec<Job> = sets
             .iter()
             .cloned()
             .map(Box::new)
             .map(Job::Commit)
             .collect();
-        let results = writer.apply(&jobs).map_err(OpenError::Failed)?;
+        let results = writer.apply(&mut jobs).map_err(OpenError::Failed)?;
         for (mut set, result) in sets.into_iter().zip(results) {
             done += 1;
             if result.is_ok() {
@@ -470,7 +470,7 @@ fn roll_forward(db: &Database, writer: &mut Writer, now: Timestamp) -> Result<us
             set.erase.clear();
             set.members.clear();
             let again = writer
-                .apply(&[Job::Commit(Box::new(set))])
+                .apply(&mut [Job::Commit(Box::new(set))])
                 .map_err(OpenError::Failed)?;
             if let Some(Err(error)) = again.into_iter().next() {
                 return Err(OpenError::Failed(error.to_string()));

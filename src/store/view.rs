@@ -1,7 +1,9 @@
 //! Reading: a consistent snapshot of the directory, in its own terms. Marks, edges and journal have theirs beside
 //! their writing.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 use redb::{Key as TableKey, ReadOnlyTable, ReadTransaction, TableDefinition, Value as TableValue};
 
@@ -62,6 +64,8 @@ pub struct View {
     transaction: ReadTransaction,
     rows: ReadOnlyTable<u64, Bytes>,
     pub(super) keys: ReadOnlyTable<Bytes, Bytes>,
+    /// The dead whose edges still stand, once somebody has asked.
+    pub(super) dead: OnceLock<BTreeSet<Handle>>,
     instance: Instance,
 }
 
@@ -76,6 +80,7 @@ impl View {
         Ok(Self {
             rows: transaction.open_table(ROWS)?,
             keys: transaction.open_table(KEYS)?,
+            dead: OnceLock::new(),
             transaction,
             instance,
         })

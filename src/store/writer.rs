@@ -316,7 +316,7 @@ impl Store {
             return Err(mixed_up());
         };
         let mut writer = lock(writer);
-        let result = writer.apply(&[job]);
+        let result = writer.apply(&mut [job]);
         self.0.shared.note(&writer);
         match result {
             Ok(mut results) => results.pop().unwrap_or_else(|| Err(mixed_up())),
@@ -469,7 +469,7 @@ fn write(mut writer: Writer, mut requests: mpsc::Receiver<Request>, shared: &Sha
         let broken = shared.broken.borrow().clone();
         let results = match broken {
             Some(text) => Err(text),
-            None => writer.apply(&jobs),
+            None => writer.apply(&mut jobs),
         };
         // Before anybody hears of it: who reads the last sequence after an answer finds it.
         shared.note(&writer);

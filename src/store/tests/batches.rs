@@ -50,7 +50,7 @@ fn a_conflict_takes_no_neighbour_with_it() {
     let [ada, twin, bob] = ["ada", "ADA", "bob"].map(|name| minted(&store, name));
     let mut writer = store.writer_for_tests();
     let results = writer
-        .apply(&[
+        .apply(&mut [
             job(puts([created(&ada)])),
             job(puts([created(&twin), created(&minted(&store, "carl"))])),
             job(puts([created(&bob)])),
@@ -75,7 +75,7 @@ fn a_damaged_row_fails_its_own_job_only() {
     let mut after = ada.clone();
     after.version = 2;
     let results = writer
-        .apply(&[
+        .apply(&mut [
             job(puts([created(&bob)])),
             job(puts([changed(&ada, &after)])),
         ])

@@ -89,7 +89,7 @@ fn changed(before: &Resource, after: &Resource) -> Put {
     Put {
         resource: after.clone(),
         expect: Some(before.version),
-        before: Some(Box::new(before.clone())),
+        before: Some(before.links.clone()),
     }
 }
 
