@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redb::backends::InMemoryBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata,
     StorageBackend,
@@ -19,7 +19,7 @@ use crate::error::Fault;
 use super::apply::{Job, Writer};
 use super::change::{ChangeSet, MarkEdit};
 use super::ids::{Instance, hex};
-use super::marker::{Marker, sync_directory, with_suffix};
+use super::marker::{Marker, create_private, open_to_others, sync_directory, with_suffix};
 use super::tables::{self, Head, INTENTS, ROWS, SCHEMA, STATE, Seal, Trouble, name};
 use super::transaction::{Transaction, from_json};
 use super::view::View;
@@ -154,6 +154,12 @@ impl Store {
                 ));
             }
             create(options)?;
+        } else if let Some(mode) = open_to_others(&options.path)? {
+            // Somebody's backup or group may depend on it, so it is theirs to change.
+            tracing::warn!(
+                path = %options.path.display(), mode = %format_args!("{mode:04o}"),
+                "the data file is open to others than its owner and holds people's data; `chmod 600` closes it"
+            );
         }
         let db = check_and_open(
             &options.path,
@@ -333,13 +339,10 @@ fn failed(path: &Path, error: DatabaseError) -> OpenError {
 /// its name when it is whole.
 fn create(options: &Options) -> Result<(), OpenError> {
     let new = with_suffix(&options.path, ".new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    let file = FileBackend::new(create_private(&new)?).map_err(|error| failed(&new, error))?;
     let db = Builder::new()
         .set_cache_size(SMALL_CACHE)
-        .create(&new)
+        .create_with_backend(file)
         .map_err(|error| failed(&new, error))?;
     initialise(&db)?;
     db.close().map_err(|error| failed(&new, error))?;
