@@ -32,6 +32,9 @@ const ROLL: usize = 64;
 /// Cache for the short-lived readers of the command line, and for a directory in memory.
 const SMALL_CACHE: usize = 16 << 20;
 
+/// How long notes of reads are kept where nobody says otherwise.
+const KEEP_READS: Duration = Duration::from_secs(7 * 86_400);
+
 /// How to open a data file.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -45,12 +48,14 @@ pub struct Options {
     pub queue: usize,
     /// A person says that the file is the right one, whatever the marker says.
     pub accept: bool,
+    /// How long notes of reads are kept; zero: reads are not noted.
+    pub keep_reads: Duration,
     /// Now: when what an earlier process left becomes due.
     pub now: Timestamp,
 }
 
 impl Options {
-    /// 64 MiB of cache, 10 s for the lock, 1,024 writes waiting.
+    /// 64 MiB of cache, 10 s for the lock, 1,024 writes waiting, notes of reads for 7 days.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, now: Timestamp) -> Self {
         Self {
@@ -59,6 +64,7 @@ impl Options {
             wait_for_lock: Duration::from_secs(10),
             queue: 1024,
             accept: false,
+            keep_reads: KEEP_READS,
             now,
         }
     }
@@ -192,6 +198,7 @@ impl Store {
             head,
             options.now,
             Some(marker),
+            options.keep_reads,
             Running::Thread(options.queue),
         )?;
         store.renew_marker()?;
@@ -235,7 +242,7 @@ impl Store {
             initialise(&db)?;
         }
         let (instance, head, _) = load(&db)?;
-        start(db, instance, head, now, None, running)
+        start(db, instance, head, now, None, KEEP_READS, running)
     }
 }
 
@@ -425,6 +432,7 @@ fn start(
     head: Head,
     now: Timestamp,
     marker: Option<Marker>,
+    keep_reads: Duration,
     running: Running,
 ) -> Result<Store, OpenError> {
     let db = Arc::new(db);
@@ -433,7 +441,15 @@ fn start(
     drop(view);
     let mut writer = Writer::new(Arc::clone(&db), instance, head, sweeps);
     let rolled_forward = roll_forward(&db, &mut writer, now)?;
-    Store::start(writer, db, instance, marker, rolled_forward, running)
+    Store::start(
+        writer,
+        db,
+        instance,
+        marker,
+        rolled_forward,
+        keep_reads,
+        running,
+    )
 }
 
 /// Commits what an earlier process was about to do, as unknown. Its clients had no answer, so either outcome was
