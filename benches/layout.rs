@@ -147,6 +147,7 @@ fn measure(store: &Store, writers: usize, span: Duration) -> Result<Measured, Fa
         done: Statistics {
             commits: after.commits - before.commits,
             rows: after.rows - before.rows,
+            ..after
         },
         p50: at(50),
         p99: at(99),

@@ -18,6 +18,7 @@ use crate::read::{self, Members};
 use crate::scim::request::{Parts, ScimRequest, Verb, Write};
 use crate::server::service;
 use crate::settle::{Asked, Engine};
+use crate::store::{ReadNote, ReadShape};
 
 /// What the gateway is doing.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -204,6 +205,17 @@ impl Gateway {
         };
         let scim = ScimRequest::decode(parts, &self.limits)?;
         // settle and reply
+        let note = |kind, shape, id, status| {
+            engine.store.note(ReadNote {
+                time: self.clock.now(),
+                client: client.name().to_owned(),
+                request: request_id.to_owned(),
+                kind,
+                shape,
+                id,
+                status,
+            });
+        };
         let reply = match scim {
             ScimRequest::Read {
                 kind,
@@ -215,23 +227,31 @@ impl Gateway {
                 } else {
                     Members::All
                 };
-                let found = read::by_id(&engine.store.view()?, &self.base, kind, &id, members)?;
+                let found = engine
+                    .store
+                    .view()
+                    .and_then(|view| read::by_id(&view, &self.base, kind, &id, members));
+                let known = found.as_ref().ok().map(|found| found.id.clone());
+                note(kind, ReadShape::One, known, status(&found));
+                let found = found?;
                 line.id.clone_from(&found.id);
                 Reply {
                     etag: Some(found.etag),
                     ..Reply::json(200, found.body)
                 }
             }
-            ScimRequest::List { kind, query } => Reply::json(
-                200,
-                read::list(
-                    &engine.store.view()?,
-                    &self.base,
-                    client.name(),
-                    kind,
-                    &query,
-                )?,
-            ),
+            ScimRequest::List { kind, query } => {
+                let list = engine
+                    .store
+                    .view()
+                    .and_then(|view| read::list(&view, &self.base, client.name(), kind, &query));
+                let shape = match &query.filter {
+                    Some(filter) => ReadShape::filter(filter.attributes()),
+                    None => ReadShape::List,
+                };
+                note(kind, shape, None, status(&list));
+                Reply::json(200, list?)
+            }
             ScimRequest::Write(write) => {
                 self.write(&engine, client.clone(), request_id, write, line)
                     .await?
@@ -326,6 +346,11 @@ impl Gateway {
             _ => wait("The gateway is starting: its data file is being checked."),
         }
     }
+}
+
+/// The status of a read's answer.
+fn status<T>(read: &Result<T, Fault>) -> u16 {
+    read.as_ref().err().map_or(200, Fault::status)
 }
 
 /// Holds the count of writes under way.

@@ -34,8 +34,14 @@ const QUEUE: usize = 4_096;
 /// How long a drain lets calls to applications go on; after that they are cut and become marks.
 const CUT: Duration = Duration::from_secs(15);
 
-/// How often the marker beside the data file is renewed.
-const MARKER: Duration = Duration::from_secs(60);
+/// How often the marker beside the data file is renewed, and notes of reads are pruned.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How often free space is measured.
+const SPACE: Duration = Duration::from_secs(5);
+
+/// How long a note of a read waits at most for a commit that takes it along.
+const NOTES: Duration = Duration::from_secs(1);
 
 /// Why a gateway does not start.
 #[derive(Debug)]
@@ -261,6 +267,7 @@ async fn open(
         wait_for_lock: LOCK,
         queue: QUEUE,
         accept: accept_store,
+        keep_reads: config.journal.keep_reads,
         now: clock.now(),
     };
     let progress = gateway.phase.clone();
@@ -286,13 +293,15 @@ async fn open(
             "writes that a crash interrupted were rolled forward; their accounts are read back first"
         );
     }
+    measure(&engine.store).await;
     gateway.open(Arc::clone(&engine));
     let mut loops = worker::start(&engine, &drain);
     loops.spawn(watch_store(engine, gateway, clock, drain));
     Ok(loops)
 }
 
-/// Renews the marker, and turns readiness red when the store broke.
+/// Renews the marker, measures free space, has notes of reads written and pruned, and turns readiness red when the store
+/// broke.
 async fn watch_store(
     engine: Arc<Engine>,
     gateway: Arc<Gateway>,
@@ -300,6 +309,8 @@ async fn watch_store(
     mut drain: watch::Receiver<bool>,
 ) {
     let mut broken = engine.store.broken();
+    let now = clock.now();
+    let (mut notes, mut space, mut minute) = (now.plus(NOTES), now.plus(SPACE), now.plus(MINUTE));
     while !*drain.borrow() {
         tokio::select! {
             _ = drain.changed() => return,
@@ -310,13 +321,37 @@ async fn watch_store(
                     gateway.phase.send_replace(Phase::Broken);
                 }
             }
-            () = clock.sleep(MARKER) => {
-                let store = engine.store.clone();
-                let renewed = tokio::task::spawn_blocking(move || store.renew_marker()).await;
-                if let Ok(Err(why)) = renewed {
-                    tracing::error!(error = %why, "the marker beside the data file could not be renewed");
+            () = clock.sleep_until(notes.min(space).min(minute)) => {
+                let now = clock.now();
+                if notes <= now {
+                    notes = now.plus(NOTES);
+                    engine.store.write_notes();
+                }
+                if space <= now {
+                    space = now.plus(SPACE);
+                    measure(&engine.store).await;
+                }
+                if minute <= now {
+                    minute = now.plus(MINUTE);
+                    engine.store.prune_notes(now);
+                    let store = engine.store.clone();
+                    let renewed = tokio::task::spawn_blocking(move || store.renew_marker()).await;
+                    if let Ok(Err(why)) = renewed {
+                        tracing::error!(error = %why, "the marker beside the data file could not be renewed");
+                    }
                 }
             }
         }
+    }
+}
+
+/// Measures free space; a filesystem that does not tell changes nothing.
+async fn measure(store: &Store) {
+    let asked = store.clone();
+    match tokio::task::spawn_blocking(move || asked.measure_free_space()).await {
+        Ok(Ok(Some(free))) => store.set_free_space(free),
+        Ok(Ok(None)) => {}
+        Ok(Err(why)) => tracing::warn!(error = %why, "free space could not be measured"),
+        Err(died) => tracing::warn!(error = %died, "free space could not be measured"),
     }
 }

@@ -68,7 +68,7 @@ impl Console {
                 json!({"status": "ok"}),
             ),
             ("GET" | "HEAD", "/readyz") => match phase {
-                Phase::Ready => (200, json!({"status": "ready"})),
+                Phase::Ready => (200, self.ready()),
                 Phase::Opening(share) => (
                     503,
                     json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0}),
@@ -88,6 +88,16 @@ impl Console {
             }
         };
         json(reply.0, reply.1.to_string().into_bytes())
+    }
+
+    /// Reads are answered; whether writes are is said beside it, so that a balancer does not take the reads away too.
+    fn ready(&self) -> serde_json::Value {
+        let full = |engine: &Arc<Engine>| engine.store.disk_nearly_full();
+        if self.gateway.engine().is_some_and(full) {
+            json!({"status": "ready", "writes": "refused: disk nearly full"})
+        } else {
+            json!({"status": "ready"})
+        }
     }
 
     /// Serves the command line on the Unix socket until `stop`.

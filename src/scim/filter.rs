@@ -144,6 +144,39 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// The attributes that it looks at, as they were written, without URNs and never with a value.
+    #[must_use]
+    pub fn attributes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.root.attributes("", &mut found);
+        found
+    }
+}
+
+impl Node {
+    /// `within`: the attribute and its dot, inside of brackets. As deep as the tree, which parsing bounds.
+    fn attributes(&self, within: &str, found: &mut Vec<String>) {
+        let name = |path: &AttrPath| match &path.sub {
+            Some(sub) => format!("{within}{}.{sub}", path.attr),
+            None => format!("{within}{}", path.attr),
+        };
+        match self {
+            Self::And(nodes) | Self::Or(nodes) => {
+                for node in nodes {
+                    node.attributes(within, found);
+                }
+            }
+            Self::Not(inner) => inner.attributes(within, found),
+            Self::Term(path, _) => found.push(name(path)),
+            Self::Element { attr, inner, rest } => {
+                inner.attributes(&format!("{}.", name(attr)), found);
+                found.extend(rest.as_ref().map(|(path, _)| name(path)));
+            }
+        }
+    }
+}
+
 /// Canonical text: operators in lower case, parentheses only where the meaning needs them.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -891,6 +891,10 @@ fn lost(error: CommitError) -> Fault {
             retry_after: 1,
             detail: String::from("The gateway is busy; try again."),
         },
+        CommitError::DiskFull => Fault::Unavailable {
+            retry_after: 30,
+            detail: String::from(crate::store::REFUSAL),
+        },
         CommitError::Conflict(what) => Fault::Unavailable {
             retry_after: 1,
             detail: format!("Another write got there first ({what:?}); try again."),

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use redb::Database;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::policy::safety::{self, Take};
 use crate::scim::{Handle, Resource};
 
 use super::change::{Budget, ChangeSet, MarkEdit, MemberEdit, Put};
 use super::ids::Instance;
 use super::keys::{self, tag};
+use super::reads::Waiting;
 use super::tables::{self, Head, Trouble, name};
 use super::transaction::{Transaction, from_json, json};
 
@@ -53,6 +55,8 @@ pub enum CommitError {
     Held,
     /// The queue is full. Nothing was written.
     Full,
+    /// The disk is nearly full: writes are refused until there is room. Nothing was written.
+    DiskFull,
     /// The write failed. Where the store is broken now, nobody knows whether it is on disk; else it is not.
     Failed(String),
 }
@@ -63,6 +67,7 @@ impl std::fmt::Display for CommitError {
             Self::Conflict(conflict) => write!(f, "a precondition does not hold: {conflict:?}"),
             Self::Held => f.write_str("the safety limit holds this removal"),
             Self::Full => f.write_str("the queue of writes is full"),
+            Self::DiskFull => f.write_str("the disk is nearly full"),
             Self::Failed(text) => write!(f, "the write failed: {text}"),
         }
     }
@@ -124,7 +129,7 @@ impl From<Conflict> for Stop {
 /// The only writer of a data file.
 #[derive(Debug)]
 pub(super) struct Writer {
-    db: Arc<Database>,
+    pub(super) db: Arc<Database>,
     instance: Instance,
     /// As it is on disk.
     pub(super) head: Head,
@@ -134,6 +139,12 @@ pub(super) struct Writer {
     pub(super) commits: u64,
     /// Edges of the dead are left to be dropped.
     pub(super) sweeps: bool,
+    /// Notes of reads older than this are to be pruned.
+    pub(super) prune: Option<Timestamp>,
+    /// Notes of reads that wait to be written.
+    pub(super) notes: Waiting,
+    /// Notes written since this started.
+    pub(super) noted: u64,
     /// Left-over work met a damaged row: it is left alone until the next start, requests go on.
     pub(super) stuck: bool,
 }
@@ -148,6 +159,9 @@ impl Writer {
             written: 0,
             commits: 0,
             sweeps,
+            prune: None,
+            notes: Waiting::new(),
+            noted: 0,
             stuck: false,
         }
     }
@@ -172,12 +186,18 @@ impl Writer {
         Ok(result)
     }
 
-    /// Does all of a batch in one transaction. An error means that the engine failed and nobody knows what is on disk.
+    /// Does all of a batch in one transaction, and writes notes of reads that wait; of an empty batch only those, if
+    /// there are any. An error means that the engine failed and nobody knows what is on disk.
     pub(super) fn apply(
         &mut self,
         batch: &mut [Job],
     ) -> Result<Vec<Result<Done, CommitError>>, String> {
+        let notes = self.notes.take();
+        if batch.is_empty() && notes.is_empty() {
+            return Ok(Vec::new());
+        }
         let together = self.transact(|transaction| {
+            transaction.put_notes(&notes)?;
             batch
                 .iter_mut()
                 .map(|job| match run(transaction, job) {
@@ -187,6 +207,11 @@ impl Writer {
                 })
                 .collect::<Result<Vec<_>, Trouble>>()
         });
+        match together {
+            Ok(_) => self.noted += notes.len() as u64,
+            // Tried again below, without a neighbour.
+            Err(_) => self.notes.put_back(notes),
+        }
         match (together, batch) {
             (Ok(results), _) => Ok(results),
             (Err(Trouble::Engine(text)), _) => Err(text),

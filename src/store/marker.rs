@@ -6,11 +6,15 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Instance, hex};
+
+/// Read and write for the owner, nothing for anybody else.
+const PRIVATE: u32 = 0o600;
 
 /// What a marker says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +61,7 @@ impl Marker {
             sequence,
         };
         let new = with_suffix(&self.data, ".marker.new");
-        let mut file = File::create(&new)?;
+        let mut file = create_private(&new)?;
         file.write_all(&serde_json::to_vec(&marked)?)?;
         file.sync_all()?;
         drop(file);
@@ -75,6 +79,30 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Creates a file for its owner alone, in place of one that a crash may have left: it holds what people's records say.
+/// The mode is given at creation, so that there is no moment in which others can open it, and set again because an
+/// umask may have taken from it.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(PRIVATE))?;
+    Ok(file)
+}
+
+/// What others than its owner may do with the file at `path`, as permission bits; `None`: nothing.
+pub(super) fn open_to_others(path: &Path) -> io::Result<Option<u32>> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
 }
 
 /// A rename is on disk only when its directory is.

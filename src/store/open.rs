@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redb::backends::InMemoryBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata,
     StorageBackend,
@@ -19,7 +19,7 @@ use crate::error::Fault;
 use super::apply::{Job, Writer};
 use super::change::{ChangeSet, MarkEdit};
 use super::ids::{Instance, hex};
-use super::marker::{Marker, sync_directory, with_suffix};
+use super::marker::{Marker, create_private, open_to_others, sync_directory, with_suffix};
 use super::tables::{self, Head, INTENTS, ROWS, SCHEMA, STATE, Seal, Trouble, name};
 use super::transaction::{Transaction, from_json};
 use super::view::View;
@@ -31,6 +31,9 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 const ROLL: usize = 64;
 /// Cache for the short-lived readers of the command line, and for a directory in memory.
 const SMALL_CACHE: usize = 16 << 20;
+
+/// How long notes of reads are kept where nobody says otherwise.
+const KEEP_READS: Duration = Duration::from_secs(7 * 86_400);
 
 /// How to open a data file.
 #[derive(Debug, Clone)]
@@ -45,12 +48,14 @@ pub struct Options {
     pub queue: usize,
     /// A person says that the file is the right one, whatever the marker says.
     pub accept: bool,
+    /// How long notes of reads are kept; zero: reads are not noted.
+    pub keep_reads: Duration,
     /// Now: when what an earlier process left becomes due.
     pub now: Timestamp,
 }
 
 impl Options {
-    /// 64 MiB of cache, 10 s for the lock, 1,024 writes waiting.
+    /// 64 MiB of cache, 10 s for the lock, 1,024 writes waiting, notes of reads for 7 days.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, now: Timestamp) -> Self {
         Self {
@@ -59,6 +64,7 @@ impl Options {
             wait_for_lock: Duration::from_secs(10),
             queue: 1024,
             accept: false,
+            keep_reads: KEEP_READS,
             now,
         }
     }
@@ -154,6 +160,12 @@ impl Store {
                 ));
             }
             create(options)?;
+        } else if let Some(mode) = open_to_others(&options.path)? {
+            // Somebody's backup or group may depend on it, so it is theirs to change.
+            tracing::warn!(
+                path = %options.path.display(), mode = %format_args!("{mode:04o}"),
+                "the data file is open to others than its owner and holds people's data; `chmod 600` closes it"
+            );
         }
         let db = check_and_open(
             &options.path,
@@ -186,6 +198,7 @@ impl Store {
             head,
             options.now,
             Some(marker),
+            options.keep_reads,
             Running::Thread(options.queue),
         )?;
         store.renew_marker()?;
@@ -229,7 +242,7 @@ impl Store {
             initialise(&db)?;
         }
         let (instance, head, _) = load(&db)?;
-        start(db, instance, head, now, None, running)
+        start(db, instance, head, now, None, KEEP_READS, running)
     }
 }
 
@@ -333,13 +346,10 @@ fn failed(path: &Path, error: DatabaseError) -> OpenError {
 /// its name when it is whole.
 fn create(options: &Options) -> Result<(), OpenError> {
     let new = with_suffix(&options.path, ".new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    let file = FileBackend::new(create_private(&new)?).map_err(|error| failed(&new, error))?;
     let db = Builder::new()
         .set_cache_size(SMALL_CACHE)
-        .create(&new)
+        .create_with_backend(file)
         .map_err(|error| failed(&new, error))?;
     initialise(&db)?;
     db.close().map_err(|error| failed(&new, error))?;
@@ -422,6 +432,7 @@ fn start(
     head: Head,
     now: Timestamp,
     marker: Option<Marker>,
+    keep_reads: Duration,
     running: Running,
 ) -> Result<Store, OpenError> {
     let db = Arc::new(db);
@@ -430,7 +441,15 @@ fn start(
     drop(view);
     let mut writer = Writer::new(Arc::clone(&db), instance, head, sweeps);
     let rolled_forward = roll_forward(&db, &mut writer, now)?;
-    Store::start(writer, db, instance, marker, rolled_forward, running)
+    Store::start(
+        writer,
+        db,
+        instance,
+        marker,
+        rolled_forward,
+        keep_reads,
+        running,
+    )
 }
 
 /// Commits what an earlier process was about to do, as unknown. Its clients had no answer, so either outcome was

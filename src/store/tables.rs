@@ -24,6 +24,8 @@ pub(super) const INTENTS: TableDefinition<'static, u64, Bytes> = TableDefinition
 pub(super) const JOURNAL: TableDefinition<'static, u64, Bytes> = TableDefinition::new("journal");
 /// By person, by application, by cause: derived in batches.
 pub(super) const INDEX: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("index");
+/// Time and place in it -> note of a read.
+pub(super) const READS: TableDefinition<'static, (u64, u64), Bytes> = TableDefinition::new("reads");
 /// A handful of named values.
 pub(super) const STATE: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("state");
 
@@ -94,6 +96,7 @@ pub(super) enum Seal {
     Journal = 5,
     Index = 6,
     State = 7,
+    Read = 8,
 }
 
 fn checksum(seal: Seal, key: &[u8], value: &[u8]) -> u32 {

@@ -15,8 +15,8 @@ use super::ids::Instance;
 use super::keys::{self, Key, tag};
 use super::row::{self, RowRef, kind_byte};
 use super::tables::{
-    self, BLOCK, Bytes, Head, INDEX, INTENTS, JOURNAL, KEYS, MARKS, ROWS, STATE, Seal, Trouble,
-    name,
+    self, BLOCK, Bytes, Head, INDEX, INTENTS, JOURNAL, KEYS, MARKS, READS, ROWS, STATE, Seal,
+    Trouble, name,
 };
 
 /// What is counted of an application.
@@ -41,6 +41,7 @@ pub(super) struct Transaction<'t> {
     journal: Table<'t, u64, Bytes>,
     index: Table<'t, Bytes, Bytes>,
     state: Table<'t, Bytes, Bytes>,
+    pub(super) reads: Table<'t, (u64, u64), Bytes>,
     pub(super) instance: Instance,
     pub(super) head: Head,
     blocks: BTreeMap<(u8, u64), i64>,
@@ -66,6 +67,7 @@ impl<'t> Transaction<'t> {
             journal: transaction.open_table(JOURNAL)?,
             index: transaction.open_table(INDEX)?,
             state: transaction.open_table(STATE)?,
+            reads: transaction.open_table(READS)?,
             instance,
             head,
             blocks: BTreeMap::new(),

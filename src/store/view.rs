@@ -61,7 +61,7 @@ pub enum Lookup<'a> {
 /// A snapshot. Sees nothing that is committed after it was taken, and keeps the pages it needs from being reused: not
 /// for keeping.
 pub struct View {
-    transaction: ReadTransaction,
+    pub(super) transaction: ReadTransaction,
     rows: ReadOnlyTable<u64, Bytes>,
     pub(super) keys: ReadOnlyTable<Bytes, Bytes>,
     /// The dead whose edges still stand, once somebody has asked.

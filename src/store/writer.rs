@@ -5,9 +5,10 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use redb::{Database, ReadableDatabase};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +22,8 @@ use super::change::ChangeSet;
 use super::ids::Instance;
 use super::marker::Marker;
 use super::open::OpenError;
+use super::reads::{self, ReadNote};
+use super::space;
 use super::tables::{Head, Trouble};
 use super::view::View;
 
@@ -46,6 +49,8 @@ struct Inner {
     door: Door,
     marker: Option<Marker>,
     rolled_forward: usize,
+    notes: mpsc::Sender<ReadNote>,
+    keep_reads: Duration,
 }
 
 /// What the writer tells the rest.
@@ -56,15 +61,39 @@ struct Shared {
     last_sequence: AtomicU64,
     commits: AtomicU64,
     rows: AtomicU64,
+    noted: AtomicU64,
+    /// Notes of reads that were dropped.
+    dropped: AtomicU64,
+    /// The disk is nearly full.
+    full: AtomicBool,
+    /// Notes older than this are to be pruned; 0: nobody asked.
+    prune: AtomicU64,
 }
 
 #[derive(Debug)]
 enum Door {
     Thread {
-        queue: Mutex<Option<mpsc::Sender<Request>>>,
+        queue: Mutex<Option<mpsc::Sender<Message>>>,
         thread: Mutex<Option<JoinHandle<()>>>,
     },
     Inline(Box<Mutex<Writer>>),
+}
+
+/// What the writer's thread is sent.
+#[derive(Debug)]
+enum Message {
+    Do(Request),
+    /// Look at the notes of reads: they wait to be written, or are old enough to be pruned.
+    Notes,
+}
+
+/// Why there is no place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    /// Broken or closed.
+    Ending,
+    DiskFull,
+    Full,
 }
 
 #[derive(Debug)]
@@ -80,7 +109,7 @@ pub struct Place(Seat);
 
 #[derive(Debug)]
 enum Seat {
-    Queue(mpsc::OwnedPermit<Request>),
+    Queue(mpsc::OwnedPermit<Message>),
     Inline(Store),
 }
 
@@ -91,6 +120,10 @@ pub struct Statistics {
     pub commits: u64,
     /// Rows inserted and removed.
     pub rows: u64,
+    /// Notes of reads that are on disk.
+    pub notes: u64,
+    /// Notes of reads that were dropped: the buffer was full, or the disk nearly so.
+    pub notes_dropped: u64,
 }
 
 /// How the writer runs.
@@ -109,6 +142,7 @@ impl Store {
         instance: Instance,
         marker: Option<Marker>,
         rolled_forward: usize,
+        keep_reads: Duration,
         running: Running,
     ) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
@@ -117,7 +151,12 @@ impl Store {
             last_sequence: AtomicU64::new(last_sequence(&writer.head)),
             commits: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            noted: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            prune: AtomicU64::new(0),
         });
+        let notes = writer.notes.sender();
         let next_handle = AtomicU64::new(writer.head.next_handle);
         let door = match running {
             Running::Inline => Door::Inline(Box::new(Mutex::new(writer))),
@@ -142,6 +181,8 @@ impl Store {
             door,
             marker,
             rolled_forward,
+            notes,
+            keep_reads,
         })))
     }
 
@@ -164,26 +205,26 @@ impl Store {
     /// A place in the queue.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`]: the queue is full, or the store takes no writes any more.
+    /// [`Fault::Unavailable`]: the queue is full, the disk is nearly full, or the store takes no writes any more.
     pub fn reserve(&self) -> Result<Place, Fault> {
-        let closed = || Fault::Unavailable {
-            retry_after: 30,
-            detail: "The gateway takes no writes at the moment; it is restarting.".into(),
-        };
+        self.seat().map_err(Fault::from)
+    }
+
+    fn seat(&self) -> Result<Place, Closed> {
         if self.is_broken() {
-            return Err(closed());
+            return Err(Closed::Ending);
+        }
+        if self.disk_nearly_full() {
+            return Err(Closed::DiskFull);
         }
         let queue = match &self.0.door {
             Door::Inline(_) => return Ok(Place(Seat::Inline(self.clone()))),
-            Door::Thread { queue, .. } => lock(queue).clone().ok_or_else(closed)?,
+            Door::Thread { queue, .. } => lock(queue).clone().ok_or(Closed::Ending)?,
         };
         match queue.try_reserve_owned() {
             Ok(permit) => Ok(Place(Seat::Queue(permit))),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Fault::Unavailable {
-                retry_after: 1,
-                detail: "The gateway has more writes waiting than it can take.".into(),
-            }),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(closed()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Closed::Full),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Closed::Ending),
         }
     }
 
@@ -203,7 +244,7 @@ impl Store {
     /// # Errors
     /// As [`CommitError`] says.
     pub async fn commit(&self, set: ChangeSet) -> Result<Committed, CommitError> {
-        let place = self.reserve().map_err(|fault| refused(&fault))?;
+        let place = self.seat()?;
         place.commit(set).await
     }
 
@@ -254,7 +295,93 @@ impl Store {
         Statistics {
             commits: self.0.shared.commits.load(Ordering::Relaxed),
             rows: self.0.shared.rows.load(Ordering::Relaxed),
+            notes: self.0.shared.noted.load(Ordering::Relaxed),
+            notes_dropped: self.0.shared.dropped.load(Ordering::Relaxed),
         }
+    }
+
+    /// Notes an answered read, unless none are kept. Never waits: a note that finds the buffer or the disk full is
+    /// dropped and counted.
+    pub fn note(&self, note: ReadNote) {
+        if self.0.keep_reads.is_zero() {
+            return;
+        }
+        if self.disk_nearly_full() || self.0.notes.try_send(note).is_err() {
+            self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // A whole transaction's worth need not wait out its second, in which the buffer could run full.
+        let waiting = self.0.notes.max_capacity() - self.0.notes.capacity();
+        if waiting.is_multiple_of(reads::SLICE) {
+            self.wake();
+        }
+    }
+
+    /// Has the notes that wait written, if there are any. To be called each second: a commit takes notes along, but
+    /// there may be none. Inline it blocks on the disk.
+    pub fn write_notes(&self) {
+        if self.0.notes.capacity() == self.0.notes.max_capacity() {
+            return;
+        }
+        match &self.0.door {
+            Door::Thread { .. } => self.wake(),
+            Door::Inline(writer) => {
+                let mut writer = lock(writer);
+                if !self.is_broken()
+                    && let Err(text) = writer.apply(&[])
+                {
+                    self.0.shared.fail(&text);
+                }
+                self.0.shared.note(&writer);
+            }
+        }
+    }
+
+    /// Has the notes pruned that are older than they are kept, in slices behind waiting requests. To be called now and
+    /// then. Inline it is [`Store::tidy`] that prunes.
+    pub fn prune_notes(&self, now: Timestamp) {
+        let before = now.minus(self.0.keep_reads);
+        self.0.shared.prune.store(before.0, Ordering::Release);
+        self.wake();
+    }
+
+    /// Best effort: a full queue means that a commit is about to take the notes along anyway.
+    fn wake(&self) {
+        if let Door::Thread { queue, .. } = &self.0.door
+            && let Some(queue) = lock(queue).as_ref()
+        {
+            let _sent = queue.try_send(Message::Notes);
+        }
+    }
+
+    /// Bytes free where the data file is; `None` in memory. Blocks on a slow disk.
+    ///
+    /// # Errors
+    /// The filesystem's.
+    pub fn measure_free_space(&self) -> std::io::Result<Option<u64>> {
+        self.path().map(space::free).transpose()
+    }
+
+    /// Takes note of how many bytes are free: under [`space::RESERVE`] writes are refused from now on, else they are
+    /// taken again. What has a place in the queue is still committed.
+    pub fn set_free_space(&self, free: u64) {
+        let full = space::nearly_full(free);
+        match (self.0.shared.full.swap(full, Ordering::AcqRel), full) {
+            (false, true) => tracing::error!(
+                free,
+                "the disk is nearly full: writes are refused, reads go on"
+            ),
+            (true, false) => {
+                tracing::info!(free, "the disk has room again: writes are taken again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether writes are refused because the disk is nearly full.
+    #[must_use]
+    pub fn disk_nearly_full(&self) -> bool {
+        self.0.shared.full.load(Ordering::Acquire)
     }
 
     /// Where the data file is; `None` in memory.
@@ -285,6 +412,7 @@ impl Store {
             return Ok(());
         };
         let mut writer = lock(writer);
+        self.0.shared.asked(&mut writer);
         while step(&mut writer, true).map_err(|text| self.0.shared.fail(&text))? {}
         self.0.shared.note(&writer);
         Ok(())
@@ -307,7 +435,7 @@ impl Store {
     }
 
     async fn run(&self, job: Job) -> Result<Done, CommitError> {
-        let place = self.reserve().map_err(|fault| refused(&fault))?;
+        let place = self.seat()?;
         place.send(job).await
     }
 
@@ -376,7 +504,7 @@ impl Place {
         let (reply, answer) = oneshot::channel();
         match self.0 {
             Seat::Queue(permit) => {
-                permit.send(Request { job, reply });
+                permit.send(Message::Do(Request { job, reply }));
             }
             Seat::Inline(store) => {
                 // The receiver is right here.
@@ -406,11 +534,20 @@ impl Shared {
         CommitError::Failed(text.to_owned())
     }
 
+    /// Tells the writer what it was asked to prune.
+    fn asked(&self, writer: &mut Writer) {
+        match self.prune.swap(0, Ordering::AcqRel) {
+            0 => {}
+            before => writer.prune = Some(Timestamp(before)),
+        }
+    }
+
     fn note(&self, writer: &Writer) {
         self.last_sequence
             .store(last_sequence(&writer.head), Ordering::Release);
         self.commits.store(writer.commits, Ordering::Relaxed);
         self.rows.store(writer.written, Ordering::Relaxed);
+        self.noted.store(writer.noted, Ordering::Relaxed);
         self.committed.send_if_modified(|commits| {
             std::mem::replace(commits, writer.commits) != writer.commits
         });
@@ -429,7 +566,7 @@ impl Drop for Guard<'_> {
 }
 
 /// The writer's thread.
-fn write(mut writer: Writer, mut requests: mpsc::Receiver<Request>, shared: &Shared) {
+fn write(mut writer: Writer, mut requests: mpsc::Receiver<Message>, shared: &Shared) {
     let _guard = Guard(shared);
     let (mut jobs, mut replies) = (Vec::new(), Vec::new());
     let mut busy = 0;
@@ -440,7 +577,8 @@ fn write(mut writer: Writer, mut requests: mpsc::Receiver<Request>, shared: &Sha
         } else {
             busy + 1
         };
-        if busy >= PATIENCE {
+        // After a failed commit nobody knows what left-over work would build on.
+        if busy >= PATIENCE && shared.broken.borrow().is_none() {
             let idle = requests.is_empty();
             match step(&mut writer, idle) {
                 Ok(more) => {
@@ -459,9 +597,14 @@ fn write(mut writer: Writer, mut requests: mpsc::Receiver<Request>, shared: &Sha
             break;
         };
         let mut next = Some(first);
-        while let Some(Request { job, reply }) = next.take() {
-            jobs.push(job);
-            replies.push(reply);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Do(Request { job, reply }) => {
+                    jobs.push(job);
+                    replies.push(reply);
+                }
+                Message::Notes => shared.asked(&mut writer),
+            }
             if jobs.len() < BATCH {
                 next = requests.try_recv().ok();
             }
@@ -482,11 +625,22 @@ fn write(mut writer: Writer, mut requests: mpsc::Receiver<Request>, shared: &Sha
                 }
             }
             Err(text) => {
+                let failed = shared.fail(&text);
                 for reply in replies.drain(..) {
-                    let _sent = reply.send(Err(shared.fail(&text)));
+                    let _sent = reply.send(Err(failed.clone()));
                 }
             }
         }
+    }
+    // Closed: the notes that still wait have nobody else to write them.
+    for _ in 0..=reads::BUFFER / reads::SLICE {
+        if shared.broken.borrow().is_some() {
+            break;
+        }
+        if let Err(text) = writer.apply(&[]) {
+            shared.fail(&text);
+        }
+        shared.note(&writer);
     }
 }
 
@@ -496,6 +650,11 @@ fn step(writer: &mut Writer, idle: bool) -> Result<bool, String> {
         let next = writer.head.next_sequence;
         next.saturating_sub(writer.head.indexed)
     };
+    // A commit takes a slice along; with more than that the buffer could run full before the next.
+    if idle && writer.notes.len() >= reads::SLICE {
+        writer.apply(&[])?;
+        return Ok(true);
+    }
     if writer.stuck {
         return Ok(false);
     }
@@ -505,11 +664,14 @@ fn step(writer: &mut Writer, idle: bool) -> Result<bool, String> {
         swept.map(|more| writer.sweeps = more)
     } else if unindexed(writer) >= if idle { INDEX_AT } else { INDEX_NOW } {
         writer.transact(|transaction| transaction.index())
+    } else if let Some(before) = writer.prune {
+        let pruned = writer.prune_notes(before);
+        pruned.map(|more| writer.prune = writer.prune.filter(|_| more))
     } else {
         return Ok(false);
     };
     match done {
-        Ok(()) => Ok(writer.sweeps || unindexed(writer) >= INDEX_AT),
+        Ok(()) => Ok(writer.sweeps || unindexed(writer) >= INDEX_AT || writer.prune.is_some()),
         Err(Trouble::Engine(text)) => Err(text),
         Err(Trouble::Damaged(text)) => {
             tracing::error!("the data file's left-over work stops until the next start: {text}");
@@ -523,10 +685,30 @@ fn last_sequence(head: &Head) -> u64 {
     head.next_sequence.saturating_sub(1)
 }
 
-fn refused(fault: &Fault) -> CommitError {
-    match fault {
-        Fault::Unavailable { retry_after: 1, .. } => CommitError::Full,
-        other => CommitError::Failed(other.internal().into_owned()),
+impl From<Closed> for Fault {
+    fn from(closed: Closed) -> Self {
+        let (retry_after, detail) = match closed {
+            Closed::Ending => (
+                30,
+                "The gateway takes no writes at the moment; it is restarting.",
+            ),
+            Closed::DiskFull => (30, space::REFUSAL),
+            Closed::Full => (1, "The gateway has more writes waiting than it can take."),
+        };
+        Self::Unavailable {
+            retry_after,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl From<Closed> for CommitError {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Ending => Self::Failed("the store takes no writes any more".into()),
+            Closed::DiskFull => Self::DiskFull,
+            Closed::Full => Self::Full,
+        }
     }
 }
 

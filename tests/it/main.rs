@@ -12,4 +12,5 @@ mod crash;
 mod flows;
 mod histories;
 mod house;
+mod reads;
 mod transcripts;

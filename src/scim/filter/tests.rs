@@ -22,6 +22,27 @@ fn reprinted(text: &str) -> String {
     printed
 }
 
+#[test]
+fn a_filter_names_its_attributes_and_none_of_its_values() {
+    for (text, names) in [
+        ("userName eq \"ada\"", vec!["userName"]),
+        (
+            "not (active eq true) and (id pr or name.givenName sw \"A\")",
+            vec!["active", "id", "name.givenName"],
+        ),
+        (
+            "emails[type eq \"work\"].value eq \"ada@x.example\"",
+            vec!["emails.type", "emails.value"],
+        ),
+        (
+            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value eq \"7\"",
+            vec!["manager.value"],
+        ),
+    ] {
+        assert_eq!(parse(text).attributes(), names, "{text}");
+    }
+}
+
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,

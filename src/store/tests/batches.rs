@@ -92,7 +92,7 @@ fn a_damaged_row_fails_its_own_job_only() {
 }
 
 /// Flips a byte of a row behind the store's back.
-fn damage(writer: &mut Writer, handle: Handle) {
+pub(super) fn damage(writer: &mut Writer, handle: Handle) {
     writer
         .raw_for_tests(|rows| {
             let mut bytes = rows

@@ -4,6 +4,7 @@ mod batches;
 mod commits;
 mod journal;
 mod model;
+mod reads;
 mod recovery;
 
 use std::future::Future;

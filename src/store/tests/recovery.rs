@@ -1,7 +1,9 @@
 //! Files: creation, markers, kill, intents, damage.
 
-use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::{fs, io};
 
 use redb::{Database, ReadableTable};
 
@@ -399,5 +401,63 @@ fn the_command_line_reads_a_closed_file_and_repairs_a_killed_one() {
         assert_eq!(store.checked(), checked, "{}", path.display());
         let view = store.view().expect("view");
         assert_eq!(view.find(&Key::UserName("ada")), Ok(Some(ada.handle)));
+    }
+}
+
+/// What is logged while `work` runs.
+fn logged(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("whole").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(log, work);
+    let bytes = lines.0.lock().expect("whole").clone();
+    String::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn files_are_their_owners_alone_and_an_open_one_is_warned_of() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("usher.redb");
+    let name = |suffix: &str| format!("{}{suffix}", path.display());
+    let mode = |suffix: &str| {
+        let found = fs::metadata(name(suffix)).expect("there");
+        found.permissions().mode() & 0o777
+    };
+    let chmod = |suffix: &str, mode: u32| {
+        fs::set_permissions(name(suffix), fs::Permissions::from_mode(mode)).expect("set");
+    };
+    // What a crash left, as an older build may have made it.
+    for left in [".new", ".marker.new"] {
+        fs::write(name(left), b"half").expect("written");
+        chmod(left, 0o666);
+    }
+    let quiet = logged(|| shut(open(&path).expect("created")));
+    assert_eq!((mode(""), mode(".marker")), (0o600, 0o600));
+    assert!(!quiet.contains("chmod"), "{quiet}");
+    for (open_to, warns) in [
+        (0o640, true),
+        (0o604, true),
+        (0o620, true),
+        (0o600, false),
+        (0o700, false),
+    ] {
+        chmod("", open_to);
+        let log = logged(|| shut(open(&path).expect("opens all the same")));
+        assert_eq!(log.contains("chmod 600"), warns, "{open_to:04o}: {log}");
+        assert_eq!(mode(""), open_to, "the mode is a person's to change");
     }
 }
