@@ -153,6 +153,13 @@ impl Store {
                     "it is gone, and its marker says that there was one",
                 ));
             }
+            let folder = options.path.parent().filter(|it| it.as_os_str() != "");
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                return Err(OpenError::Failed(format!(
+                    "there is no folder {} to create it in",
+                    folder.display()
+                )));
+            }
             create(options)?;
         }
         let db = check_and_open(
