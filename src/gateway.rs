@@ -122,7 +122,8 @@ impl Gateway {
         let endpoint = endpoint(request.uri().path());
         let mut line = Line::default();
         let answer = self.answer(request, &request_id, &mut line).await;
-        let ms = self.clock.now().since(begun).as_millis();
+        // A JSON log shows a u128 as a text.
+        let ms = u64::try_from(self.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
         let status = answer
             .as_ref()
             .map_or_else(Fault::status, |reply| reply.status);

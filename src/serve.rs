@@ -182,9 +182,16 @@ impl Serving {
             // The sender lives in the gateway.
             _ = phase.wait_for(|phase| *phase == Phase::Ready) => Ok(()),
             ended = &mut self.opening => {
-                let loops = ended.map_err(|died| StartError::Config(format!("the start died: {died}")))??;
+                // A task is awaited once; a drain awaits it too, also after a start that failed.
+                let (loops, started) = match ended {
+                    Ok(Ok(loops)) => (loops, Ok(())),
+                    Ok(Err(why)) => (JoinSet::new(), Err(why)),
+                    Err(died) => {
+                        (JoinSet::new(), Err(StartError::Config(format!("the start died: {died}"))))
+                    }
+                };
                 self.opening = tokio::spawn(async { Ok(loops) });
-                Ok(())
+                started
             }
         }
     }

@@ -67,6 +67,16 @@ pub struct Engine {
     pub cut: watch::Sender<bool>,
 }
 
+/// Whose exchange it is, since when, and how long it may take.
+#[derive(Clone, Copy)]
+struct Occasion {
+    handle: Handle,
+    /// When the intent was stored.
+    intended: Timestamp,
+    deadline: Timestamp,
+    turn: Turn,
+}
+
 impl Engine {
     /// Puts an engine together.
     ///
@@ -118,12 +128,15 @@ impl Engine {
         &self,
         application: &Application,
         decision: &Decision,
-        handle: Handle,
-        intended: Timestamp,
-        deadline: Timestamp,
-        turn: Turn,
+        occasion: Occasion,
         held: &mut Vec<Held>,
     ) -> (Outcome, Vec<CallRecord>) {
+        let Occasion {
+            handle,
+            intended,
+            deadline,
+            turn,
+        } = occasion;
         let mut exchange = Exchange::begin(
             &application.plan,
             decision.act.clone(),

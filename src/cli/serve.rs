@@ -14,7 +14,7 @@ use crate::store::OpenError;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  usher serve --config /etc/usher/usher.toml\n\nExit codes: 0 drained, 64 mistakes in the configuration, 65 the data file is not the one expected,\n70 a failure of our own, 75 try again (the data file is in use, or a commit failed)."
+    after_help = "Example:\n  usher serve --config /etc/usher/usher.toml\n\nExit codes: 0 drained, 64 mistakes in the configuration, 65 the data file is not the one expected or does not open,\n70 a failure of our own, 75 try again (the data file is in use, or a commit failed)."
 )]
 pub struct Args {
     /// The configuration.
@@ -25,7 +25,7 @@ pub struct Args {
     accept_store: bool,
 }
 
-/// The data file is not the one expected (`EX_DATAERR`).
+/// The data file is not the one expected, or does not open (`EX_DATAERR`).
 const DATA: u8 = 65;
 
 /// Runs until SIGTERM or SIGINT.
@@ -70,23 +70,29 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
     };
     tracing::info!(scim = %format!("http://{}/scim/v2", serving.address), admin = %format!("http://{}", serving.admin), "listening");
     let started = tokio::select! {
-        started = serving.ready() => started,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        started = serving.ready() => Some(started),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
     };
-    if let Err(why) = started {
-        let code = failed(&why);
-        serving.drain().await;
-        return code;
-    }
-    tracing::info!("ready");
-    let broken = loop {
-        tokio::select! {
-            _ = terminate.recv() => break false,
-            _ = interrupt.recv() => break false,
-            () = serving.broken() => break true,
-            // The default would end the process without a drain.
-            _ = hangup.recv() => tracing::warn!("SIGHUP: a reload comes with a later version; restart to apply a changed file"),
+    let broken = match started {
+        Some(Err(why)) => {
+            let code = failed(&why);
+            serving.drain().await;
+            return code;
+        }
+        // Told to end while the data file was still being checked.
+        None => false,
+        Some(Ok(())) => {
+            tracing::info!("ready");
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break false,
+                    _ = interrupt.recv() => break false,
+                    () = serving.broken() => break true,
+                    // The default would end the process without a drain.
+                    _ = hangup.recv() => tracing::warn!("SIGHUP: a reload comes with a later version; restart to apply a changed file"),
+                }
+            }
         }
     };
     tracing::info!("draining");

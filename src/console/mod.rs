@@ -158,8 +158,13 @@ impl Console {
 
     /// What the writer has done since the start.
     fn statistics(&self) -> Result<Vec<u8>, Fault> {
-        let Statistics { commits, rows } = self.engine()?.store.statistics();
-        Ok(json!({"commits": commits, "rows": rows})
+        let Statistics {
+            commits,
+            rows,
+            notes,
+            notes_dropped,
+        } = self.engine()?.store.statistics();
+        Ok(json!({"commits": commits, "rows": rows, "notes": notes, "notes_dropped": notes_dropped})
             .to_string()
             .into_bytes())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::draft::{Prepared, Round};
-use super::{Application, Engine, TRIES};
+use super::{Application, Engine, Occasion, TRIES};
 use crate::auth::Client;
 use crate::claims::{Claim, Held};
 use crate::clock::Timestamp;
@@ -143,10 +143,12 @@ impl Engine {
                 .converse(
                     application,
                     &decision,
-                    handle,
-                    intended,
-                    deadline,
-                    Turn::Inline,
+                    Occasion {
+                        handle,
+                        intended,
+                        deadline,
+                        turn: Turn::Inline,
+                    },
                     &mut held,
                 )
                 .await;
@@ -640,10 +642,12 @@ impl Engine {
                         .converse(
                             application,
                             &decision,
-                            resource.handle,
-                            now,
-                            deadline,
-                            Turn::Queued,
+                            Occasion {
+                                handle: resource.handle,
+                                intended: now,
+                                deadline,
+                                turn: Turn::Queued,
+                            },
                             &mut held,
                         )
                         .await;

@@ -159,6 +159,13 @@ impl Store {
                     "it is gone, and its marker says that there was one",
                 ));
             }
+            let folder = options.path.parent().filter(|it| it.as_os_str() != "");
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                return Err(OpenError::Failed(format!(
+                    "there is no folder {} to create it in",
+                    folder.display()
+                )));
+            }
             create(options)?;
         } else if let Some(mode) = open_to_others(&options.path)? {
             // Somebody's backup or group may depend on it, so it is theirs to change.

@@ -328,7 +328,7 @@ impl Store {
             Door::Inline(writer) => {
                 let mut writer = lock(writer);
                 if !self.is_broken()
-                    && let Err(text) = writer.apply(&[])
+                    && let Err(text) = writer.apply(&mut [])
                 {
                     self.0.shared.fail(&text);
                 }
@@ -637,7 +637,7 @@ fn write(mut writer: Writer, mut requests: mpsc::Receiver<Message>, shared: &Sha
         if shared.broken.borrow().is_some() {
             break;
         }
-        if let Err(text) = writer.apply(&[]) {
+        if let Err(text) = writer.apply(&mut []) {
             shared.fail(&text);
         }
         shared.note(&writer);
@@ -652,7 +652,7 @@ fn step(writer: &mut Writer, idle: bool) -> Result<bool, String> {
     };
     // A commit takes a slice along; with more than that the buffer could run full before the next.
     if idle && writer.notes.len() >= reads::SLICE {
-        writer.apply(&[])?;
+        writer.apply(&mut [])?;
         return Ok(true);
     }
     if writer.stuck {

@@ -335,15 +335,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_rate_is_kept_by_class_and_waits_for_the_clock() {
-        let (gate, clock) = gate(10, 9);
+        let (gate, clock) = gate(25, 9);
         let held: Vec<_> = (0..4).map(|_| through(&gate, Turn::Inline)).collect();
-        let soon = clock.now().plus(Duration::from_millis(99));
+        let soon = clock.now().plus(Duration::from_millis(39));
         let refused = now(&gate, Class::Light, Turn::Inline, soon).expect("known at once");
-        assert_eq!(refused.unwrap_err().until, Timestamp(10_100));
+        assert_eq!(refused.unwrap_err().until, Timestamp(10_040));
         assert!(now(&gate, Class::Medium, Turn::Inline, soon).is_some_and(|got| got.is_ok()));
         let mut waiting = pin!(gate.pass(Class::Light, Turn::Inline, LATE));
         assert!(poll(waiting.as_mut()).is_pending());
-        clock.advance(Duration::from_millis(100));
+        clock.advance(Duration::from_millis(40));
         assert!(waiting.await.is_ok());
         drop(held);
     }

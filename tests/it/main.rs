@@ -1,4 +1,5 @@
-//! The real gateway beside the real sandbox in one process, on port 0, with a clock that only the tests move.
+//! The real gateway beside the real sandbox in one process, on port 0, with a clock that only the tests move; and the real
+//! binary as a process of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,10 +8,13 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod cli;
 mod concurrency;
 mod crash;
 mod flows;
 mod histories;
 mod house;
+mod logs;
+mod process;
 mod reads;
 mod transcripts;

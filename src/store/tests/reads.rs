@@ -151,7 +151,7 @@ fn a_transaction_that_is_given_up_loses_and_doubles_no_note() {
     }
     let jobs = [puts([changed(&ada, &after)]), puts([created(&bob)])];
     let results = writer
-        .apply(&jobs.map(|set| Job::Commit(Box::new(set))))
+        .apply(&mut jobs.map(|set| Job::Commit(Box::new(set))))
         .expect("the engine works");
     assert!(results[0].is_err() && results[1].is_ok(), "{results:?}");
     assert_eq!(times(&store), [2, 1]);

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use crate::house::{Answer, Knock};
 
 /// A cheap, reproducible number (`SplitMix64`).
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// The next one.
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,18 +20,18 @@ impl Dice {
 
 /// What the writers heard.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// The ids of the requests that got a 2xx.
-    pub acknowledged: Vec<String>,
+    pub(crate) acknowledged: Vec<String>,
     /// Requests without an answer.
-    pub unknown: usize,
+    pub(crate) unknown: usize,
     /// Requests that got a 503: nothing was changed.
-    pub refused: usize,
+    pub(crate) refused: usize,
 }
 
 impl Tally {
     /// Adds another's.
-    pub fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.acknowledged.extend(other.acknowledged);
         self.unknown += other.unknown;
         self.refused += other.refused;
@@ -40,17 +40,17 @@ impl Tally {
 
 /// What a person's writer made of them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Is {
+pub(crate) struct Is {
     /// displayName and `active`.
-    pub user: Option<(String, bool)>,
+    pub(crate) user: Option<(String, bool)>,
     /// Their own group, and whether they are in it.
-    pub group: Option<bool>,
+    pub(crate) group: Option<bool>,
 }
 
 /// A person with a group of their own.
-pub struct Person {
+pub(crate) struct Person {
     /// The userName.
-    pub name: String,
+    pub(crate) name: String,
     group_name: String,
     dice: Dice,
     writes: u64,
@@ -70,7 +70,7 @@ struct Ask {
 
 impl Person {
     /// Somebody whom nobody has heard of.
-    pub fn new(number: usize, seed: u64) -> Self {
+    pub(crate) fn new(number: usize, seed: u64) -> Self {
         Self {
             name: format!("p{number}@x.example"),
             group_name: format!("group-{number}"),
@@ -83,12 +83,12 @@ impl Person {
     }
 
     /// What they are, once they were read back.
-    pub fn is(&self) -> &Is {
+    pub(crate) fn is(&self) -> &Is {
         &self.may_be[0]
     }
 
     /// Reads them back and writes until the gateway dies.
-    pub async fn write(mut self, knock: Knock) -> (Self, Tally) {
+    pub(crate) async fn write(mut self, knock: Knock) -> (Self, Tally) {
         let mut tally = Tally::default();
         if self.recall(&knock).await.is_err() {
             return (self, tally);
@@ -140,7 +140,7 @@ impl Person {
     }
 
     /// Reads them back: what is there must be what it may be.
-    pub async fn recall(&mut self, knock: &Knock) -> Result<(), String> {
+    pub(crate) async fn recall(&mut self, knock: &Knock) -> Result<(), String> {
         let user = one(knock, "Users", "userName", &self.name).await?;
         let group = one(knock, "Groups", "displayName", &self.group_name).await?;
         let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_default();

@@ -11,18 +11,18 @@ use tokio::net::UnixStream;
 use crate::house::PATIENCE;
 
 /// The real binary, serving. Dropped, it is killed.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     socket: PathBuf,
     /// Where SCIM is.
-    pub base: String,
+    pub(crate) base: String,
     /// Intents that its predecessor left and this one rolled forward.
-    pub rolled_forward: u64,
+    pub(crate) rolled_forward: u64,
 }
 
 impl Process {
     /// Starts it on `usher.toml` in this folder and waits until it answers requests.
-    pub async fn start(folder: &Path, token: &str) -> Self {
+    pub(crate) async fn start(folder: &Path, token: &str) -> Self {
         let log = folder.join("stderr.log");
         let child = Command::new(env!("CARGO_BIN_EXE_usher"))
             .args(["serve", "--config"])
@@ -72,7 +72,7 @@ impl Process {
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it can be killed");
         let status = self.child.wait().expect("it ends");
         assert_eq!(
@@ -83,7 +83,7 @@ impl Process {
     }
 
     /// SIGTERM: it drains and closes its data file.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let asked = Command::new("kill")
             .arg(self.child.id().to_string())
             .status()
@@ -94,7 +94,7 @@ impl Process {
     }
 
     /// The report's rows that are queued or unknown, some of each.
-    pub async fn open_rows(&self) -> Vec<String> {
+    pub(crate) async fn open_rows(&self) -> Vec<String> {
         let mut rows = Vec::new();
         for status in ["queued", "unknown"] {
             rows.extend(self.report(&format!("status={status}&limit=20")).await);
@@ -103,7 +103,7 @@ impl Process {
     }
 
     /// The report's rows.
-    pub async fn report(&self, query: &str) -> Vec<String> {
+    pub(crate) async fn report(&self, query: &str) -> Vec<String> {
         let mut socket = UnixStream::connect(&self.socket)
             .await
             .expect("the admin socket");
