@@ -87,11 +87,7 @@ async fn wake(engine: &Engine, application: &Application) -> Result<(), Fault> {
         return Ok(());
     }
     let name = application.plan.name();
-    let mut parked = engine
-        .store
-        .view()?
-        .due(name, Timestamp::NEVER, usize::MAX)?;
-    parked.retain(|mark| mark.due == Timestamp::NEVER);
+    let parked = engine.store.view()?.parked(name)?;
     for slice in parked.chunks(WAKE) {
         let view = engine.store.view()?;
         let mut marks = Vec::new();

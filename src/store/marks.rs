@@ -151,7 +151,7 @@ impl View {
             if handles.len() >= limit {
                 break;
             }
-            self.due_keys(application, lane, |due, handle| {
+            self.due_keys(application, lane, Timestamp(0), |due, handle| {
                 let due = due <= now && due != Timestamp::NEVER;
                 if due {
                     handles.push(handle);
@@ -169,6 +169,24 @@ impl View {
         Ok(found)
     }
 
+    /// The marks that time alone never makes due: what is held, and what was only simulated.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn parked(&self, application: &str) -> Result<Vec<Mark>, Fault> {
+        let mut handles = Vec::new();
+        for lane in LANES {
+            self.due_keys(application, lane, Timestamp::NEVER, |_, handle| {
+                handles.push(handle);
+                true
+            })?;
+        }
+        let marks = handles
+            .into_iter()
+            .map(|handle| self.mark(handle, application));
+        marks.filter_map(Result::transpose).collect()
+    }
+
     /// When the next mark of an application is due; `None` if none will be by itself.
     ///
     /// # Errors
@@ -176,7 +194,7 @@ impl View {
     pub fn next_due(&self, application: &str) -> Result<Option<Timestamp>, Fault> {
         let mut next = Timestamp::NEVER;
         for lane in LANES {
-            self.due_keys(application, lane, |due, _| {
+            self.due_keys(application, lane, Timestamp(0), |due, _| {
                 next = next.min(due);
                 false
             })?;
@@ -196,10 +214,12 @@ impl View {
         &self,
         application: &str,
         lane: Lane,
+        from: Timestamp,
         mut each: impl FnMut(Timestamp, Handle) -> bool,
     ) -> Result<(), Trouble> {
         let prefix = Key::new(tag::DUE).text(application).byte(lane as u8).done();
-        tables::scan(&self.keys, Seal::Key, &prefix, &prefix, |key, _| {
+        let start = [prefix.as_slice(), &from.0.to_be_bytes()].concat();
+        tables::scan(&self.keys, Seal::Key, &prefix, &start, |key, _| {
             let due = key.get(prefix.len()..).map_or(0, first_number);
             let more = each(Timestamp(due), Handle(keys::last_number(key)));
             Ok(if more {
