@@ -10,7 +10,10 @@
 //! commit    directory, links, marks and journal in one durable transaction          store/
 //! ```
 
+mod deliver;
 mod draft;
+mod record;
+mod verdict;
 mod write;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,294 @@
+//! What a commit holds: rows, marks, and the journal's records.
+
+use super::draft::Prepared;
+use super::verdict::lost;
+use super::write::Asked;
+use super::{Application, Engine};
+use crate::error::Fault;
+use crate::journal::record::{Delivery, Event, Operation, Record, Status};
+use crate::provision::weigh::Weighed;
+use crate::scim::change::Birth;
+use crate::scim::request::{Verb, Write};
+use crate::scim::{Handle, Kind, Resource};
+use crate::store::{CAUSES, ChangeSet, Mark, MarkEdit, Put};
+
+impl Engine {
+    /// Everything that the write changes, as one set.
+    pub(super) fn change_set(
+        &self,
+        asked: &Asked<'_>,
+        prepared: &Prepared,
+        weighed: Vec<Weighed>,
+        marks: &[Mark],
+        settles: Option<u64>,
+    ) -> ChangeSet {
+        let mut resource = prepared.draft.resource.clone();
+        let mut change = ChangeSet {
+            settles,
+            ..ChangeSet::default()
+        };
+        let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
+        // No request's row may stay open when its mark is gone or has no room for it any more.
+        let mut closed = Vec::new();
+        for (application, mut weighed) in self.applications.iter().zip(weighed) {
+            resource.set_link(application.plan.name(), weighed.link.take());
+            if let Some(standing) = standing(marks, resource.handle, application.plan.name()) {
+                if weighed.mark.is_none() {
+                    record.cause.extend(&standing.cause);
+                } else if let Some(oldest) = standing
+                    .cause
+                    .first()
+                    .filter(|_| standing.cause.len() >= CAUSES)
+                {
+                    let reason = "later changes wait as well; what goes to the application is the last of them";
+                    closed.push(self.superseded(
+                        &resource,
+                        application,
+                        Operation::Update,
+                        reason,
+                        vec![*oldest],
+                    ));
+                }
+            }
+            let open = matches!(
+                weighed.delivery.status,
+                Status::Queued | Status::Unknown | Status::Held | Status::Warning
+            );
+            change.marks.extend(mark(
+                &weighed,
+                resource.handle,
+                application.plan.name(),
+                marks,
+                open,
+            ));
+            record.deliveries.push(weighed.delivery);
+        }
+        for (at, tombstone) in &prepared.takeovers {
+            let application = &self.applications[*at];
+            let mut after = tombstone.clone();
+            after.set_link(application.plan.name(), None);
+            put(&mut change, Some(tombstone), after);
+            if let Some(mark) = standing(marks, tombstone.handle, application.plan.name()) {
+                let reason = "a new user of the same name has taken the account over";
+                closed.push(self.superseded(
+                    tombstone,
+                    application,
+                    Operation::Delete,
+                    reason,
+                    mark.cause.clone(),
+                ));
+                change.marks.push(MarkEdit::Clear {
+                    handle: mark.handle,
+                    application: mark.application.clone(),
+                    generation: mark.generation,
+                });
+            }
+        }
+        // First, because marks name it as their cause.
+        change.journal.push(record);
+        change.journal.extend(closed);
+        put(&mut change, prepared.draft.before.as_ref(), resource);
+        change.members.extend(prepared.members.clone());
+        change
+    }
+
+    /// What was asked for and never goes to the application by itself, because something later took its place.
+    fn superseded(
+        &self,
+        resource: &Resource,
+        application: &Application,
+        operation: Operation,
+        reason: &str,
+        cause: Vec<u64>,
+    ) -> Record {
+        let delivery = Delivery {
+            application: application.plan.name().to_owned(),
+            operation,
+            remote_id: resource
+                .link(application.plan.name())
+                .and_then(|link| link.remote_id.clone()),
+            status: Status::Skipped,
+            code: Some(String::from("superseded")),
+            reason: Some(reason.to_owned()),
+            calls: Vec::new(),
+        };
+        self.delivered(resource, delivery, cause)
+    }
+
+    pub(super) fn record(
+        &self,
+        asked: &Asked<'_>,
+        draft: Option<&crate::scim::change::Draft>,
+        status: Status,
+    ) -> Record {
+        let redacted = |name: &str| {
+            self.applications
+                .iter()
+                .any(|application| application.plan.mapping.redacts(name))
+        };
+        let operation = match (&asked.write.verb, draft) {
+            (_, Some(draft)) => draft.operation,
+            (Verb::Create(_), None) => Operation::Create,
+            (Verb::Delete(_), None) => Operation::Delete,
+            (Verb::Replace(..) | Verb::Patch(..), None) => Operation::Update,
+        };
+        let named = |key: &str| match &asked.write.verb {
+            Verb::Create(body) | Verb::Replace(_, body) => body
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(key))
+                .and_then(|(_, value)| value.as_str()),
+            Verb::Patch(..) | Verb::Delete(_) => None,
+        };
+        let title = match asked.write.kind {
+            Kind::User => "userName",
+            Kind::Group => "displayName",
+        };
+        Record {
+            sequence: 0,
+            time: self.clock.now(),
+            event: Event::Request,
+            client: asked.client.name().to_owned(),
+            request: asked.request.to_owned(),
+            kind: asked.write.kind,
+            operation,
+            user: draft
+                .map(|draft| draft.resource.title())
+                .or_else(|| named(title))
+                .unwrap_or_default()
+                .to_owned(),
+            id: draft
+                .map(|draft| draft.resource.id.as_str())
+                .or(asked.write.verb.id())
+                .unwrap_or_default()
+                .to_owned(),
+            status,
+            code: None,
+            reason: None,
+            deliveries: Vec::new(),
+            cause: Vec::new(),
+            changed: draft
+                .map(|draft| draft.changed(&redacted))
+                .unwrap_or_default(),
+            generation: self.generation,
+            hash: String::new(),
+        }
+    }
+
+    /// A write that was understood and not done: journalled, nothing else changes.
+    pub(super) async fn refused(
+        &self,
+        asked: &Asked<'_>,
+        birth: Option<&Birth>,
+        fault: Fault,
+    ) -> Fault {
+        if matches!(fault, Fault::Storage(_) | Fault::Internal(_)) {
+            return fault;
+        }
+        let mut record = self.record(asked, None, Status::Failure);
+        record.code = Some(
+            fault
+                .scim_type()
+                .map_or_else(|| fault.status().to_string(), str::to_owned),
+        );
+        record.reason = Some(fault.public().into_owned());
+        let _unborn = birth;
+        if asked.write.verb.id().is_some() && record.user.is_empty() {
+            record.user = self.title_of(&asked.write).unwrap_or_default();
+        }
+        let change = ChangeSet {
+            journal: vec![record],
+            ..ChangeSet::default()
+        };
+        let committed = match self.store.reserve() {
+            Ok(place) => place.commit(change).await.map_err(lost),
+            Err(full) => Err(full),
+        };
+        match committed {
+            Ok(_) => fault,
+            Err(worse) => worse,
+        }
+    }
+
+    fn title_of(&self, write: &Write) -> Option<String> {
+        let view = self.store.view().ok()?;
+        let handle = view
+            .find(&crate::store::Key::Id(write.kind, write.verb.id()?))
+            .ok()??;
+        Some(view.resource(handle).ok()??.title().to_owned())
+    }
+
+    /// The journal's record of a delivery.
+    pub(super) fn delivered(
+        &self,
+        resource: &Resource,
+        delivery: Delivery,
+        cause: Vec<u64>,
+    ) -> Record {
+        Record {
+            sequence: 0,
+            time: self.clock.now(),
+            event: Event::Delivery,
+            client: String::new(),
+            request: String::new(),
+            kind: resource.kind,
+            operation: delivery.operation,
+            user: resource.title().to_owned(),
+            id: resource.id.as_str().to_owned(),
+            status: delivery.status,
+            code: delivery.code.clone(),
+            reason: delivery.reason.clone(),
+            deliveries: vec![delivery],
+            cause,
+            changed: Vec::new(),
+            generation: self.generation,
+            hash: String::new(),
+        }
+    }
+}
+
+/// The row as it will be: written if it differs, erased if nothing is left of it.
+pub(super) fn put(change: &mut ChangeSet, before: Option<&Resource>, after: Resource) {
+    if after.deleted.is_some() && after.links.is_empty() {
+        // Nothing is left to settle anywhere. A resource that never was on disk has nothing to erase.
+        change.erase.extend(before.cloned());
+        return;
+    }
+    if before != Some(&after) {
+        change.puts.push(Put {
+            expect: before.map(|before| before.version),
+            before: before.map(|before| before.links.clone()),
+            resource: after,
+        });
+    }
+}
+
+fn standing<'m>(marks: &'m [Mark], handle: Handle, application: &str) -> Option<&'m Mark> {
+    marks
+        .iter()
+        .find(|mark| mark.handle == handle && mark.application == application)
+}
+
+pub(super) fn mark(
+    weighed: &Weighed,
+    handle: Handle,
+    application: &str,
+    marks: &[Mark],
+    caused: bool,
+) -> Option<MarkEdit> {
+    match (weighed.mark, standing(marks, handle, application)) {
+        (Some(due), _) => Some(MarkEdit::Set {
+            handle,
+            application: application.to_owned(),
+            due: due.at,
+            attempts: due.attempts,
+            lane: due.lane,
+            caused,
+        }),
+        (None, Some(mark)) => Some(MarkEdit::Clear {
+            handle,
+            application: application.to_owned(),
+            generation: mark.generation,
+        }),
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,146 @@
+//! What is decided around an exchange: what the safety limit is asked, what stands if we die, whether the client is
+//! refused. Pure.
+
+use super::Application;
+use crate::clock::Timestamp;
+use crate::config::shape::WhenUnavailable;
+use crate::error::Fault;
+use crate::journal::record::Status;
+use crate::provision::exchange::{self, End, Outcome};
+use crate::provision::link::State;
+use crate::provision::plan::{self, Act, Decision};
+use crate::provision::weigh::{self, Weighed};
+use crate::scim::Handle;
+use crate::store::{Budget, CommitError};
+
+/// The removal is taken from the safety limit in the intend transaction, once a person, application and window; what
+/// was deactivated already was counted then.
+pub(super) fn budget(
+    application: &Application,
+    decision: &Decision,
+    handle: Handle,
+    now: Timestamp,
+) -> Option<Budget> {
+    let link = decision.link.as_ref()?;
+    let removal = link.removal.as_ref()?;
+    if !decision.act.removes() || removal.counted || link.state == State::Deactivated {
+        return None;
+    }
+    let safety = &application.plan.config.safety;
+    let limit = match safety.max_removals {
+        crate::config::shape::MaxRemovals::Auto => None,
+        crate::config::shape::MaxRemovals::Count(people) => Some(people),
+    };
+    let window = u64::try_from(safety.window.as_millis()).unwrap_or(u64::MAX);
+    Some(Budget {
+        application: application.plan.name().to_owned(),
+        handle,
+        limit,
+        window,
+        now,
+    })
+}
+
+pub(super) fn count(decision: &mut Decision) {
+    if let Some(removal) = decision
+        .link
+        .as_mut()
+        .and_then(|link| link.removal.as_mut())
+    {
+        removal.counted = true;
+    }
+}
+
+/// The safety limit stopped it: nothing goes until a person says so, or the user is back.
+pub(super) fn hold(decision: &mut Decision, now: Timestamp) {
+    if let Some(removal) = decision
+        .link
+        .as_mut()
+        .and_then(|link| link.removal.as_mut())
+    {
+        removal.held = Some(now);
+    }
+    decision.act = Act::Nothing;
+    decision.note = Some(plan::held_note());
+    decision.again = None;
+}
+
+/// What stands if we die before the answer: an uncertain link, a mark that is due, and a line that says so.
+pub(super) fn presumed(application: &Application, decision: &Decision, now: Timestamp) -> Weighed {
+    let link = exchange::unknown(
+        &application.plan,
+        &decision.act,
+        decision.link.as_ref(),
+        now,
+    );
+    let mut weighed = weigh::unsent(&application.plan, decision, now, 0, "");
+    weighed.delivery.status = Status::Unknown;
+    weighed.delivery.code = Some(String::from("interrupted"));
+    weighed.delivery.reason = Some(String::from(
+        "the gateway stopped while the application was asked; the account is read back first",
+    ));
+    Weighed { link, ..weighed }
+}
+
+/// Whether the client is refused, and nothing is kept.
+pub(super) fn verdict(
+    application: &Application,
+    decision: &Decision,
+    outcome: &Outcome,
+) -> Option<Fault> {
+    if decision.act.removes() || outcome.effect {
+        return None;
+    }
+    match &outcome.end {
+        End::Refused {
+            status,
+            detail,
+            uniqueness,
+        } => Some(Fault::Refused {
+            application: application.plan.name().to_owned(),
+            status: *status,
+            detail: detail.clone(),
+            uniqueness: *uniqueness,
+        }),
+        End::Unavailable { retry_after, .. }
+            if !outcome.sent
+                && application.plan.config.when_unavailable == WhenUnavailable::Refuse =>
+        {
+            Some(away(
+                application,
+                retry_after.map_or(5, |wait| wait.as_secs().max(1)),
+            ))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn away(application: &Application, retry_after: u64) -> Fault {
+    Fault::Unavailable {
+        retry_after,
+        detail: format!(
+            "{} cannot be reached at the moment, and nothing was sent.",
+            application.plan.name()
+        ),
+    }
+}
+
+/// A commit that did not come back.
+pub(super) fn lost(error: CommitError) -> Fault {
+    match error {
+        CommitError::Full => Fault::Unavailable {
+            retry_after: 1,
+            detail: String::from("The gateway is busy; try again."),
+        },
+        CommitError::DiskFull => Fault::Unavailable {
+            retry_after: 30,
+            detail: String::from(crate::store::REFUSAL),
+        },
+        CommitError::Conflict(what) => Fault::Unavailable {
+            retry_after: 1,
+            detail: format!("Another write got there first ({what:?}); try again."),
+        },
+        CommitError::Held => Fault::Internal(String::from("a commit was held")),
+        CommitError::Failed(why) => Fault::Storage(why),
+    }
+}
