@@ -10,6 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILURE, complain, say, token};
 use crate::clock::Clock;
@@ -129,9 +130,11 @@ async fn demo(args: &Args, folder: &Path) -> Result<(), String> {
 
     if !args.once {
         say("\nServing on. Ctrl-C ends it.\n");
-        tokio::signal::ctrl_c()
-            .await
-            .map_err(|why| why.to_string())?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|why| why.to_string())?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended.map_err(|why| why.to_string())?,
+            _ = terminate.recv() => {}
+        }
     }
     let drained = serving.drain().await;
     sandbox.stop().await;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use unicode_normalization::UnicodeNormalization;
-
 /// The longest duration that a file may ask for: a century keeps every sum with a timestamp far from overflow.
 const CENTURY_MS: u64 = 36_500 * 86_400_000;
 
@@ -191,11 +189,6 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
-}
-
-/// A userName as it is compared: NFC, then lower case.
-pub(super) fn fold(text: &str) -> String {
-    text.nfc().collect::<String>().to_lowercase()
 }
 
 /// The word that somebody most likely meant.

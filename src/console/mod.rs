@@ -63,10 +63,10 @@ impl Console {
     pub fn public(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let phase = *self.gateway.phase.borrow();
         let reply = match (request.method().as_str(), request.uri().path()) {
-            ("GET" | "HEAD", "/healthz") => (
-                if phase == Phase::Broken { 503 } else { 200 },
-                json!({"status": "ok"}),
-            ),
+            ("GET" | "HEAD", "/healthz") if phase == Phase::Broken => {
+                (503, json!({"status": "broken"}))
+            }
+            ("GET" | "HEAD", "/healthz") => (200, json!({"status": "ok"})),
             ("GET" | "HEAD", "/readyz") => match phase {
                 Phase::Ready => (200, self.ready()),
                 Phase::Opening(share) => (

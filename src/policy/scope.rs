@@ -7,7 +7,6 @@ use std::borrow::Cow;
 
 use idna::AsciiDenyList;
 use serde_json::{Map, Value};
-use unicode_normalization::UnicodeNormalization;
 
 use crate::mapping;
 use crate::scim::Kind;
@@ -138,7 +137,7 @@ fn fold(text: &str) -> Cow<'_, str> {
     {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.nfc().flat_map(char::to_lowercase).collect())
+    Cow::Owned(crate::scim::schema::fold(text))
 }
 
 fn fits(glob: &str, name: &str) -> bool {

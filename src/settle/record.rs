@@ -7,7 +7,6 @@ use super::{Application, Engine};
 use crate::error::Fault;
 use crate::journal::record::{Delivery, Event, Operation, Record, Status};
 use crate::provision::weigh::Weighed;
-use crate::scim::change::Birth;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Kind, Resource};
 use crate::store::{CAUSES, ChangeSet, Mark, MarkEdit, Put};
@@ -175,12 +174,7 @@ impl Engine {
     }
 
     /// A write that was understood and not done: journalled, nothing else changes.
-    pub(super) async fn refused(
-        &self,
-        asked: &Asked<'_>,
-        birth: Option<&Birth>,
-        fault: Fault,
-    ) -> Fault {
+    pub(super) async fn refused(&self, asked: &Asked<'_>, fault: Fault) -> Fault {
         if matches!(fault, Fault::Storage(_) | Fault::Internal(_)) {
             return fault;
         }
@@ -191,7 +185,6 @@ impl Engine {
                 .map_or_else(|| fault.status().to_string(), str::to_owned),
         );
         record.reason = Some(fault.public().into_owned());
-        let _unborn = birth;
         if asked.write.verb.id().is_some() && record.user.is_empty() {
             record.user = self.title_of(&asked.write).unwrap_or_default();
         }

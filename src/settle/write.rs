@@ -85,7 +85,7 @@ impl Engine {
                 Ok(prepared) => prepared,
                 // What another write is about to change may look different when it is done; but a refusal reads only
                 // what is committed, so it stands.
-                Err(fault) => return Err(self.refused(asked, birth.as_ref(), fault).await),
+                Err(fault) => return Err(self.refused(asked, fault).await),
             };
             if decides && held.covers(&prepared.wanted) {
                 return self.carry_out(asked, prepared, held, begun).await;
@@ -117,7 +117,7 @@ impl Engine {
         // What is claimed on the way is held until the commit as well.
         let mut held = vec![held];
         if let Some(fault) = self.ruled_out(&prepared) {
-            return Err(self.refused(asked, None, fault).await);
+            return Err(self.refused(asked, fault).await);
         }
         let marks = self.standing(&prepared)?;
         let place = self.store.reserve()?;
@@ -265,11 +265,7 @@ impl Engine {
                 && !decision.act.removes()
             {
                 return Err(self
-                    .refused(
-                        asked,
-                        None,
-                        away(&application, until.since(now).as_secs().max(1)),
-                    )
+                    .refused(asked, away(&application, until.since(now).as_secs().max(1)))
                     .await);
             }
             return Ok(None);

@@ -15,10 +15,11 @@ use crate::journal::record::{Event, Record};
 use crate::journal::report::{self, Query, Row};
 
 use super::ids::hex;
-use super::keys::{self, Key, fold};
+use super::keys::{self, Key};
 use super::tables::{self, Bytes, Head, INDEX, JOURNAL, STATE, Seal, Trouble};
 use super::transaction::{Transaction, from_json, json};
 use super::view::View;
+use crate::scim::schema::fold;
 
 /// Records that one index transaction takes; each gives two or three rows.
 const SLICE: usize = 700;

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use unicode_normalization::UnicodeNormalization;
 
 use crate::clock::Timestamp;
 use crate::scim::{Handle, Kind, Resource};
 
 use super::change::Lane;
 use super::row::kind_byte;
+use crate::scim::schema::fold;
 
 /// First byte of every key.
 pub(super) mod tag {
@@ -48,20 +48,6 @@ pub(super) mod tag {
     pub(in crate::store) const TOTAL: u8 = b't';
     /// handle of a dead resource whose edges are being dropped.
     pub(in crate::store) const SWEEP: u8 = b's';
-}
-
-/// NFC and lower case: how userNames, addresses and group names compare.
-#[must_use]
-pub fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
-    // Lower-casing can decompose, so it is composed again afterwards.
-    text.nfc()
-        .collect::<String>()
-        .to_lowercase()
-        .nfc()
-        .collect()
 }
 
 /// Builds a key.

@@ -25,7 +25,6 @@ mod tests;
 
 pub use apply::{CommitError, Committed, Conflict, Intent};
 pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put};
-pub use keys::fold;
 pub use marks::CAUSES;
 pub use open::{OpenError, Options, ReadStore};
 pub use reads::{ReadNote, ReadShape};

@@ -279,7 +279,7 @@ impl View {
     fn by_email(&self, address: &str) -> Result<Vec<Handle>, Trouble> {
         let mut found = self.under(&keys::emails(address))?;
         if let Some(handle) = tables::read_handle(&self.keys, &keys::user_name(address))? {
-            let folded = keys::fold(address);
+            let folded = crate::scim::schema::fold(address);
             let resource = self.look(handle, |row| row.decode())?.transpose()?;
             if resource.is_some_and(|one| keys::addresses(&one).any(|it| it == folded)) {
                 found.push(handle);

@@ -333,7 +333,7 @@ fn safety(table: Table<'_>) -> Safety {
                     );
                     return None;
                 }
-                Some(value::fold(text))
+                Some(crate::scim::schema::fold(text))
             })
             .collect(),
     };

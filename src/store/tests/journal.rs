@@ -6,7 +6,7 @@ use super::*;
 use crate::journal::record::{Record, Status};
 use crate::journal::report::tests::record;
 use crate::journal::report::{self, Query};
-use crate::store::fold;
+use crate::scim::schema::fold;
 
 fn append(store: &Store, records: Vec<Record>) -> u64 {
     let set = ChangeSet {
