@@ -257,6 +257,11 @@ impl<'a> Exchange<'a> {
             return;
         };
         self.at = match other {
+            // What was looked for to be taken away is somebody else's: ours never came to be, and theirs is not touched.
+            Some(_) if quest == Quest::Removal => {
+                self.linked = false;
+                At::End(End::Done)
+            }
             Some(other) => At::End(End::Refused {
                 status: 409,
                 detail: format!("the account belongs to {other} already"),

@@ -812,3 +812,40 @@ fn what_was_made_anew_before_a_crash_is_found() {
         assert!(outcome.link.is_some(), "it is looked up again");
     }
 }
+
+/// A removal in doubt that finds an account which another resource holds is over: it must neither touch that account
+/// nor be tried for ever.
+#[test]
+fn a_removal_in_doubt_leaves_anothers_account_alone() {
+    let application = application(true);
+    let (intended, now) = (Timestamp(1_800_000_000_000), Timestamp(1_800_000_100_000));
+    let doubt = Uncertain {
+        intended,
+        sent: intended,
+    };
+    let link = Link {
+        application: String::from("zoom"),
+        remote_id: None,
+        origin: Origin::Created,
+        state: State::Unborn,
+        uncertain: Some(doubt),
+        sent: None,
+        seen_name: Some(String::from("ada@x.example")),
+        dropped: Vec::new(),
+        fresh: false,
+        removal: None,
+        kept: false,
+    };
+    let found = json!({"totalResults": 1, "Resources": [{"id": "theirs", "userName": "ada@x.example", "active": true}]});
+    for act in [Act::Delete, Act::Deactivate] {
+        let mut exchange = Exchange::begin(&application, act, Some(link.clone()), now);
+        assert!(matches!(exchange.step(), Step::Call(call) if call.method == Method::Get));
+        exchange.hear(&reply((200, found.clone())), now);
+        assert_eq!(exchange.step(), Step::Claim(String::from("theirs")));
+        exchange.claimed(Some("somebody"));
+        let Step::End(outcome) = exchange.step() else {
+            panic!("a call goes to another's account")
+        };
+        assert_eq!((outcome.end, outcome.link), (End::Done, None));
+    }
+}
