@@ -30,10 +30,14 @@ pub enum Fault {
     Forbidden(String),
     /// No such resource or endpoint.
     NotFound(String),
-    /// The endpoint is there, the method is not.
-    MethodNotAllowed,
-    /// `If-Match` names another version.
+    /// The endpoint is there, the method is not. Those that it takes, for `Allow`; empty where no endpoint is known yet.
+    MethodNotAllowed(String),
+    /// `If-Match` names another version, or `If-None-Match` this one.
     PreconditionFailed,
+    /// A cursor that we did not give, or gave for another query (RFC 9865).
+    InvalidCursor(String),
+    /// More operations in one Bulk than are taken (RFC 7644 3.7.4).
+    TooManyOperations(usize),
     /// The body is over the limit, in bytes.
     TooLarge(u64),
     /// The request line is over the limit, in bytes.
@@ -83,15 +87,16 @@ impl Fault {
             | Self::InvalidPath(_)
             | Self::NoTarget(_)
             | Self::Mutability(_)
-            | Self::TooMany(_) => 400,
+            | Self::TooMany(_)
+            | Self::InvalidCursor(_) => 400,
             Self::Unauthorized => 401,
             Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
-            Self::MethodNotAllowed => 405,
+            Self::MethodNotAllowed(_) => 405,
             Self::BodyTimeout => 408,
             Self::Uniqueness(_) => 409,
             Self::PreconditionFailed => 412,
-            Self::TooLarge(_) => 413,
+            Self::TooLarge(_) | Self::TooManyOperations(_) => 413,
             Self::UriTooLong(_) => 414,
             Self::UnsupportedMediaType(_) => 415,
             Self::TooManyRequests(_) => 429,
@@ -123,6 +128,7 @@ impl Fault {
             Self::NoTarget(_) => Some("noTarget"),
             Self::Mutability(_) => Some("mutability"),
             Self::TooMany(_) => Some("tooMany"),
+            Self::InvalidCursor(_) => Some("invalidCursor"),
             Self::Uniqueness(_)
             | Self::Refused {
                 uniqueness: true, ..
@@ -130,9 +136,10 @@ impl Fault {
             Self::Unauthorized
             | Self::Forbidden(_)
             | Self::NotFound(_)
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed(_)
             | Self::PreconditionFailed
             | Self::TooLarge(_)
+            | Self::TooManyOperations(_)
             | Self::UriTooLong(_)
             | Self::HeaderTooLarge(_)
             | Self::BodyTimeout
@@ -162,11 +169,13 @@ impl Fault {
             | Self::NoTarget(_)
             | Self::Mutability(_)
             | Self::TooMany(_)
+            | Self::InvalidCursor(_)
+            | Self::TooManyOperations(_)
             | Self::Uniqueness(_)
             | Self::Unauthorized
             | Self::Forbidden(_)
             | Self::NotFound(_)
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed(_)
             | Self::PreconditionFailed
             | Self::TooLarge(_)
             | Self::UriTooLong(_)
@@ -190,6 +199,7 @@ impl Fault {
             | Self::NoTarget(text)
             | Self::Mutability(text)
             | Self::TooMany(text)
+            | Self::InvalidCursor(text)
             | Self::Uniqueness(text)
             | Self::Forbidden(text)
             | Self::NotFound(text)
@@ -197,8 +207,9 @@ impl Fault {
             | Self::NotImplemented(text)
             | Self::Unavailable { detail: text, .. } => Cow::Borrowed(text),
             Self::Unauthorized => "The bearer token is missing or not known here. `usher token NAME` makes one.".into(),
-            Self::MethodNotAllowed => "This endpoint does not take that method.".into(),
+            Self::MethodNotAllowed(_) => "This endpoint does not take that method.".into(),
             Self::PreconditionFailed => "The resource was changed since: its version is not the one in If-Match. Read it again.".into(),
+            Self::TooManyOperations(limit) => format!("A Bulk takes at most {limit} operations.").into(),
             Self::TooLarge(limit) => format!("The body is larger than {limit} bytes.").into(),
             Self::UriTooLong(limit) => format!("The request line is longer than {limit} bytes.").into(),
             Self::HeaderTooLarge(limit) => format!("The header is larger than {limit} bytes.").into(),

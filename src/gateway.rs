@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, IF_MATCH};
-use hyper::{Request, Response};
+use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use hyper::{Method, Request, Response};
 use tokio::sync::watch;
 
 use crate::auth::{Authority, Client};
@@ -15,7 +15,9 @@ use crate::config::shape::{Limits, PatchResponse};
 use crate::error::Fault;
 use crate::journal::record::{Operation, Status};
 use crate::read::{self, Members};
+use crate::scim::discovery;
 use crate::scim::request::{Parts, ScimRequest, Verb, Write};
+use crate::scim::route::Route;
 use crate::server::service;
 use crate::settle::{Asked, Engine};
 use crate::store::{ReadNote, ReadShape};
@@ -55,6 +57,7 @@ struct Reply {
     kind: String,
     etag: Option<String>,
     location: Option<String>,
+    allow: Option<String>,
     body: Vec<u8>,
 }
 
@@ -65,6 +68,7 @@ impl Reply {
             kind: SCIM_JSON.to_owned(),
             etag: None,
             location: None,
+            allow: None,
             body,
         }
     }
@@ -145,16 +149,23 @@ impl Gateway {
                 kind,
                 etag,
                 location,
+                allow,
                 body,
-            }) => service::reply(
-                status,
-                &kind,
-                etag.as_deref(),
-                location.as_deref(),
-                None,
-                &request_id,
-                Bytes::from(body),
-            ),
+            }) => {
+                let mut response = service::reply(
+                    status,
+                    &kind,
+                    etag.as_deref(),
+                    location.as_deref(),
+                    None,
+                    &request_id,
+                    Bytes::from(body),
+                );
+                if let Some(allow) = allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+                    response.headers_mut().insert(ALLOW, allow);
+                }
+                response
+            }
             Err(fault) => service::fault(&fault, SCIM_JSON, &request_id),
         }
     }
@@ -184,25 +195,28 @@ impl Gateway {
         client.admit(self.clock.now())?;
         let engine = self.ready()?;
         // decode
-        let writes = ScimRequest::writes(request.method().as_str());
-        if writes && client.config().read_only {
+        let route = Route::of(segments)?;
+        let method = request.method().clone();
+        if route.writes(method.as_str()) && client.config().read_only {
             return Err(Fault::Forbidden(String::from("This client may only read.")));
         }
-        let body = if writes {
+        let body = if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
             let deadline = self.clock.now().plus(self.limits.request_timeout);
             service::body(&mut request, self.limits.body, deadline, &self.clock).await?
         } else {
             Bytes::new()
         };
+        let condition = |name| {
+            let value = request.headers().get(name);
+            value.and_then(|value| value.to_str().ok())
+        };
         let parts = Parts {
-            method: request.method().as_str(),
-            segments,
+            method: method.as_str(),
+            route: &route,
             query: request.uri().query(),
             body: &body,
-            if_match: request
-                .headers()
-                .get(IF_MATCH)
-                .and_then(|value| value.to_str().ok()),
+            if_match: condition(IF_MATCH),
+            if_none_match: condition(IF_NONE_MATCH),
         };
         let scim = ScimRequest::decode(parts, &self.limits)?;
         // settle and reply
@@ -218,15 +232,30 @@ impl Gateway {
             });
         };
         let reply = match scim {
+            ScimRequest::Options => Reply {
+                allow: Some(route.methods().join(", ")),
+                ..Reply::json(204, Vec::new())
+            },
+            ScimRequest::Discover(document) => {
+                let document =
+                    discovery::document(&document, &self.base, client.config(), &self.limits)?;
+                let location = document["meta"]["location"].as_str().map(str::to_owned);
+                Reply {
+                    location,
+                    ..Reply::json(200, document.to_string().into_bytes())
+                }
+            }
+            ScimRequest::Bulk(_) => return Err(Fault::NotImplemented(String::from("Bulk"))),
             ScimRequest::Read {
                 kind,
                 id,
-                without_members,
+                projection,
+                if_none_match: _,
             } => {
-                let members = if without_members {
-                    Members::Without
-                } else {
+                let members = if projection.shows(kind, "members") {
                     Members::All
+                } else {
+                    Members::Without
                 };
                 let found = engine
                     .store
@@ -242,6 +271,7 @@ impl Gateway {
                 }
             }
             ScimRequest::List { kind, query } => {
+                let kind = kind.ok_or_else(|| Fault::NotImplemented(String::from("root query")))?;
                 let list = engine
                     .store
                     .view()

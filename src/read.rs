@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::error::Fault;
 use crate::scim::filter::Filter;
 use crate::scim::json;
-use crate::scim::request::ListQuery;
+use crate::scim::request::{ListQuery, Page};
 use crate::scim::response::{self, Edges, List, Shown};
 use crate::scim::{Handle, Id, Kind};
 use crate::settle::absent;
@@ -91,22 +91,25 @@ pub fn list(
     kind: Kind,
     query: &ListQuery,
 ) -> Result<Vec<u8>, Fault> {
-    let members = if query.without_members {
-        Members::Without
-    } else {
+    let members = if query.projection.shows(kind, "members") {
         Members::All
+    } else {
+        Members::Without
     };
-    let skip = usize::try_from(query.start_index - 1).unwrap_or(usize::MAX);
+    let Page::Index(start) = query.page else {
+        return Err(Fault::NotImplemented(String::from("cursor")));
+    };
+    let skip = usize::try_from(start - 1).unwrap_or(usize::MAX);
     let begin = |total: u64| {
         let behind = usize::try_from(total)
             .unwrap_or(usize::MAX)
             .saturating_sub(skip);
-        List::new(total, query.start_index, query.count.min(behind))
+        List::new(total, start, query.count.min(behind))
     };
     let Some(filter) = &query.filter else {
         let mut list = begin(view.count(kind)?);
         let mut pushed = Ok(());
-        view.page(kind, query.start_index, query.count, |row| {
+        view.page(kind, start, query.count, |row| {
             let edges = edges(view, kind, row.handle, members)
                 .map(|edges| list.push(base, &shown(&row), &edges));
             pushed = std::mem::replace(&mut pushed, Ok(())).and(edges);

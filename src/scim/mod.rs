@@ -1,6 +1,8 @@
 //! SCIM 2.0 as RFC 7643 and 7644 say it, and as identity providers speak it. Pure: no async, clock or IO.
 
+pub mod bulk;
 pub mod change;
+pub mod discovery;
 pub mod filter;
 #[doc(hidden)]
 pub mod fuzz;
@@ -8,9 +10,11 @@ pub mod json;
 pub mod name;
 pub mod patch;
 pub mod path;
+pub mod projection;
 pub mod request;
 pub mod resource;
 pub mod response;
+pub mod route;
 pub mod schema;
 
 pub use resource::{Handle, Id, Kind, Resource};

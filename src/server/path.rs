@@ -30,7 +30,12 @@ fn parse(path: &str) -> Option<Vec<String>> {
     let mut segments: Vec<String> = Vec::new();
     for raw in path.split('/') {
         let after = segments.last().map(String::as_str);
-        let segment = if after.is_some_and(|last| COLLECTIONS.contains(&last)) {
+        let collection = |last: &str| {
+            COLLECTIONS
+                .iter()
+                .any(|name| last.eq_ignore_ascii_case(name))
+        };
+        let segment = if after.is_some_and(collection) {
             id(raw)?
         } else {
             structural(raw)?
@@ -79,6 +84,10 @@ mod tests {
             (
                 "/scim/v2/Users/a-b_c/",
                 Some(&["scim", "v2", "Users", "a-b_c"]),
+            ),
+            (
+                "/scim/v2/users/a-b_c",
+                Some(&["scim", "v2", "users", "a-b_c"]),
             ),
             (
                 "/scim/v2/Groups/%C3%A9",

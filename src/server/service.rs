@@ -6,13 +6,14 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderMap,
+    HeaderName, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 
 use crate::error::Fault;
+use crate::scim::route::METHODS;
 
 pub use super::body::body;
 pub use super::path::segments;
@@ -42,15 +43,8 @@ pub fn head<B>(request: &Request<B>) -> Result<(), Fault> {
     if bytes > HEADER || headers.len() > HEADERS {
         return Err(Fault::HeaderTooLarge(HEADER));
     }
-    let known = [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-    ];
-    if !known.contains(request.method()) {
-        return Err(Fault::MethodNotAllowed);
+    if !METHODS.contains(&request.method().as_str()) {
+        return Err(Fault::MethodNotAllowed(METHODS.join(", ")));
     }
     framing(headers)?;
     if let Some(coding) = other_than(headers, &CONTENT_ENCODING, "identity") {
@@ -166,6 +160,14 @@ pub fn fault(fault: &Fault, content_type: &str, request_id: &str) -> Response<Fu
     );
     let headers = response.headers_mut();
     match status {
+        // RFC 9110 15.5.6
+        405 => {
+            if let Fault::MethodNotAllowed(allow) = fault
+                && let Ok(allow) = HeaderValue::from_str(allow)
+            {
+                headers.insert(ALLOW, allow);
+            }
+        }
         // RFC 9110 11.6.1
         401 => {
             let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
@@ -201,10 +203,10 @@ mod tests {
     #[test]
     fn heads() {
         let here = ("host", "here:8080");
-        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+        for method in ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
             check(method, "/scim/v2/Users", &[here], 0);
         }
-        for method in ["HEAD", "OPTIONS", "TRACE", "get", "BREW"] {
+        for method in ["TRACE", "get", "BREW"] {
             check(method, "/", &[here], 405);
         }
         check("CONNECT", "here:8080", &[here], 405);
@@ -305,7 +307,12 @@ mod tests {
             (Fault::BodyTimeout, 408, "connection", Some(close)),
             (Fault::UriTooLong(8), 414, "connection", Some(close)),
             (Fault::HeaderTooLarge(8), 431, "connection", Some(close)),
-            (Fault::MethodNotAllowed, 405, "connection", None),
+            (
+                Fault::MethodNotAllowed("GET".into()),
+                405,
+                "allow",
+                Some("GET"),
+            ),
             (Fault::Unauthorized, 401, "www-authenticate", Some(bearer)),
             (Fault::TooManyRequests(3), 429, "retry-after", Some("3")),
             (Fault::Internal("x".into()), 500, "content-type", Some(kind)),
