@@ -262,7 +262,7 @@ impl Gateway {
                     .view()
                     .and_then(|view| read::by_id(&view, &self.base, kind, &id, members));
                 let known = found.as_ref().ok().map(|found| found.id.clone());
-                note(kind, ReadShape::One, known, status(&found));
+                note(Some(kind), ReadShape::One, known, status(&found));
                 let found = found?;
                 line.id.clone_from(&found.id);
                 Reply {
@@ -271,7 +271,6 @@ impl Gateway {
                 }
             }
             ScimRequest::List { kind, query } => {
-                let kind = kind.ok_or_else(|| Fault::NotImplemented(String::from("root query")))?;
                 let list = engine
                     .store
                     .view()

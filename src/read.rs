@@ -1,15 +1,17 @@
 //! Reads. They never leave the box: every one is answered from one snapshot of the directory.
 
+mod list;
+
 use serde_json::{Map, Value};
 
 use crate::error::Fault;
-use crate::scim::filter::Filter;
-use crate::scim::json;
-use crate::scim::request::{ListQuery, Page};
+use crate::scim::request::ListQuery;
 use crate::scim::response::{self, Edges, List, Shown};
 use crate::scim::{Handle, Id, Kind};
 use crate::settle::absent;
-use crate::store::{Key, Lookup, RowRef, View};
+use crate::store::{Key, RowRef, View};
+
+pub use list::select;
 
 /// One resource as a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,113 +85,26 @@ pub fn by_handle(
 /// A page of resources (RFC 7644 3.4.2).
 ///
 /// # Errors
-/// 400 `invalidFilter` for a filter that no index answers.
+/// As [`list::select`].
 pub fn list(
     view: &View,
     base: &str,
     client: &str,
-    kind: Kind,
+    kind: Option<Kind>,
     query: &ListQuery,
 ) -> Result<Vec<u8>, Fault> {
-    let members = if query.projection.shows(kind, "members") {
-        Members::All
-    } else {
-        Members::Without
-    };
-    let Page::Index(start) = query.page else {
-        return Err(Fault::NotImplemented(String::from("cursor")));
-    };
-    let skip = usize::try_from(start - 1).unwrap_or(usize::MAX);
-    let begin = |total: u64| {
-        let behind = usize::try_from(total)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(skip);
-        List::new(total, start, query.count.min(behind))
-    };
-    let Some(filter) = &query.filter else {
-        let mut list = begin(view.count(kind)?);
-        let mut pushed = Ok(());
-        view.page(kind, start, query.count, |row| {
-            let edges = edges(view, kind, row.handle, members)
-                .map(|edges| list.push(base, &shown(&row), &edges));
-            pushed = std::mem::replace(&mut pushed, Ok(())).and(edges);
-        })?;
-        pushed?;
-        return Ok(list.finish());
-    };
-    let matching = matching(view, client, kind, filter)?;
-    let mut list = begin(matching.len() as u64);
-    for handle in matching.into_iter().skip(skip).take(query.count) {
-        let edges = edges(view, kind, handle, members)?;
-        view.row(handle, |row| list.push(base, &shown(&row), &edges))?;
-    }
-    Ok(list.finish())
-}
-
-/// The handles that a filter selects, by an index and a second look at each row that it gives.
-fn matching(view: &View, client: &str, kind: Kind, filter: &Filter) -> Result<Vec<Handle>, Fault> {
-    let unsupported = || {
-        let attributes = match kind {
-            Kind::User => "userName, externalId, id and emails.value",
-            Kind::Group => "displayName, externalId and id",
+    let mut list = List::new(query.count);
+    let selected = select(view, client, kind, query, |row| {
+        let members = if query.projection.shows(row.kind, "members") {
+            Members::All
+        } else {
+            Members::Without
         };
-        Fault::InvalidFilter(format!(
-            "Lists of {} can be filtered by eq on {attributes}, and by `and` of these.",
-            kind.endpoint()
-        ))
-    };
-    let terms = filter.conjunction().ok_or_else(unsupported)?;
-    let mut candidates = None;
-    for (path, value) in &terms {
-        let path = path.to_string().to_lowercase();
-        let text = value.as_str();
-        let found = match (
-            kind,
-            path.rsplit_once(":2.0:user:")
-                .or(path.rsplit_once(":2.0:group:"))
-                .map_or(path.as_str(), |(_, name)| name),
-            text,
-        ) {
-            (_, "id", Some(id)) => view.find(&Key::Id(kind, id))?.into_iter().collect(),
-            (Kind::User, "username", Some(name)) => view.find_all(kind, &Lookup::UserName(name))?,
-            (Kind::User, "emails" | "emails.value", Some(address)) => {
-                view.find_all(kind, &Lookup::Email(address))?
-            }
-            (Kind::Group, "displayname", Some(name)) => {
-                view.find_all(kind, &Lookup::GroupName(name))?
-            }
-            (_, "externalid", Some(id)) => {
-                view.find_all(kind, &Lookup::ExternalId { client, value: id })?
-            }
-            // An index holds strings; no string equals a number or null.
-            (
-                _,
-                "id" | "username" | "emails" | "emails.value" | "displayname" | "externalid",
-                None,
-            ) => Vec::new(),
-            _ => return Err(unsupported()),
-        };
-        candidates.get_or_insert(found);
-    }
-    // An attribute that no term names is not read. An extension's attributes stand under its URN.
-    let named = |key: &str| {
-        key.contains(':')
-            || terms
-                .iter()
-                .any(|(path, _)| path.attr.eq_ignore_ascii_case(key))
-    };
-    let mut matching = Vec::new();
-    for handle in candidates.unwrap_or_default() {
-        let map = view.row(handle, |row| {
-            let mut map = json::members(row.attributes, named).ok()?;
-            map.insert(String::from("id"), row.id.into());
-            Some(map)
-        })?;
-        if map.flatten().is_some_and(|map| filter.matches(kind, &map)) {
-            matching.push(handle);
-        }
-    }
-    Ok(matching)
+        let edges = edges(view, row.kind, row.handle, members)?;
+        list.push(base, &shown(&row), &edges);
+        Ok(())
+    })?;
+    Ok(list.finish(&selected))
 }
 
 fn shown<'a>(row: &RowRef<'a>) -> Shown<'a> {

@@ -123,13 +123,9 @@ const ITEM: usize = 1_536;
 impl List {
     /// Begins one that will hold about `items`.
     #[must_use]
-    pub fn new(total: u64, start_index: u64, items: usize) -> Self {
+    pub fn new(items: usize) -> Self {
         let mut out = Vec::with_capacity(items.saturating_mul(ITEM).saturating_add(256));
-        // Writing into memory cannot fail.
-        let _written = write!(
-            out,
-            "{{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"],\"totalResults\":{total},\"startIndex\":{start_index},\"Resources\":["
-        );
+        out.extend_from_slice(b"{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"],\"Resources\":[");
         Self { out, items: 0 }
     }
 
@@ -142,10 +138,37 @@ impl List {
 
     /// The whole.
     #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
-        let _written = write!(self.out, "],\"itemsPerPage\":{}}}", self.items);
+    pub fn finish(mut self, selected: &Selected) -> Vec<u8> {
+        // Writing into memory cannot fail.
+        let _written = write!(self.out, "],\"totalResults\":{}", selected.total);
+        if let Some(start) = selected.start {
+            let _written = write!(self.out, ",\"startIndex\":{start}");
+        }
+        for (name, cursor) in [
+            ("nextCursor", &selected.next),
+            ("previousCursor", &selected.previous),
+        ] {
+            if let Some(cursor) = cursor {
+                let _written = write!(self.out, ",\"{name}\":");
+                string(&mut self.out, cursor);
+            }
+        }
+        let _written = write!(self.out, ",\"itemsPerPage\":{}}}", self.items);
         self.out
     }
+}
+
+/// What a list says of itself besides its resources.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selected {
+    /// `totalResults`: how many resources the query selects, on all pages.
+    pub total: u64,
+    /// `startIndex`; a page that was asked for by cursor has none (RFC 9865).
+    pub start: Option<u64>,
+    /// `nextCursor`; `None` on the last page.
+    pub next: Option<String>,
+    /// `previousCursor`
+    pub previous: Option<String>,
 }
 
 fn comma(out: &mut Vec<u8>, at: usize) {
@@ -190,7 +213,8 @@ mod tests {
 
     #[test]
     fn an_empty_list_still_has_resources() {
-        let list: serde_json::Value = serde_json::from_slice(&List::new(0, 1, 0).finish()).unwrap();
+        let list: serde_json::Value =
+            serde_json::from_slice(&List::new(0).finish(&Selected::default())).unwrap();
         assert_eq!(list["Resources"], serde_json::json!([]));
         assert_eq!(list["itemsPerPage"], 0);
     }

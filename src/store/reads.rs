@@ -34,8 +34,9 @@ pub struct ReadNote {
     pub client: String,
     /// The request's id, as in the log and in the answer's head.
     pub request: String,
-    /// User or Group.
-    pub kind: Kind,
+    /// User or Group. `None`: a query over both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
     /// What was asked for.
     pub shape: ReadShape,
     /// The id of the one resource that was read. `None` for a list, and where there was no such resource: what a client

@@ -75,7 +75,7 @@ async fn every_answered_read_is_noted_without_a_value_and_pruned_in_time() {
             time: house.clock.now(),
             client: String::from("okta"),
             request: request.to_owned(),
-            kind,
+            kind: Some(kind),
             shape,
             id,
             status,

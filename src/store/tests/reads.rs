@@ -15,7 +15,7 @@ fn note(time: u64) -> ReadNote {
         time: Timestamp(time),
         client: "entra".into(),
         request: format!("request-{time}"),
-        kind: Kind::User,
+        kind: Some(Kind::User),
         shape: ReadShape::One,
         id: Some("id-1".into()),
         status: 200,
@@ -42,7 +42,7 @@ fn notes_are_written_with_the_next_commit_and_read_newest_first() {
         // In the same millisecond.
         ReadNote {
             shape: ReadShape::List,
-            kind: Kind::Group,
+            kind: Some(Kind::Group),
             id: None,
             status: 400,
             ..note(7)
