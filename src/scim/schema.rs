@@ -1,4 +1,5 @@
-//! The core schemas (RFC 7643 4 and 8.7.1) as one static table: User, Group and the enterprise extension.
+//! The core schemas (RFC 7643 4 and 8.7.1) as one static table: User, Group and the enterprise extension; and those of the
+//! discovery documents (8.7.2).
 //!
 //! The table drives spelling, types, comparison and what a client may write, and is what `/Schemas` serves.
 //! [`normalise`](normalise::normalise) brings a client's body to it.
@@ -118,6 +119,8 @@ impl Uniqueness {
 pub struct Attribute {
     /// The schema's spelling.
     pub name: &'static str,
+    /// What it says, for people.
+    pub description: &'static str,
     /// Its data type.
     pub kind: Type,
     /// An array of values.
@@ -155,6 +158,8 @@ pub struct Schema {
     pub urn: &'static str,
     /// Its name.
     pub name: &'static str,
+    /// What it describes, for people.
+    pub description: &'static str,
     /// Its attributes, without those that every resource has.
     pub attributes: &'static [Attribute],
 }
@@ -169,7 +174,9 @@ impl Schema {
     }
 }
 
-pub use table::{COMMON, ENTERPRISE_USER, GROUP, USER};
+pub use table::{
+    COMMON, ENTERPRISE_USER, GROUP, RESOURCE_TYPE, SCHEMA, SERVICE_PROVIDER_CONFIG, USER,
+};
 
 /// The schemas of a resource type, the core schema first.
 #[must_use]
@@ -348,6 +355,15 @@ mod tests {
         fn sound(attributes: &[Attribute], top: bool) {
             for (at, attribute) in attributes.iter().enumerate() {
                 assert!(name::is_name(attribute.name));
+                assert!(attribute.description.ends_with('.'), "{}", attribute.name);
+                // RFC 7643 2.3.6 and 2.3.7; the URNs in `schemas` are the same in any case.
+                assert!(
+                    attribute.case_exact
+                        || attribute.name == "schemas"
+                        || !matches!(attribute.kind, Type::Reference | Type::Binary),
+                    "{}",
+                    attribute.name
+                );
                 assert_eq!(
                     attribute.kind == Type::Complex,
                     !attribute.subs.is_empty(),
@@ -360,7 +376,10 @@ mod tests {
                     "{}",
                     attribute.name
                 );
-                assert!(top || attribute.kind != Type::Complex, "RFC 7643 2.3.8");
+                assert!(
+                    top || attribute.kind != Type::Complex || attribute.name == "subAttributes",
+                    "RFC 7643 2.3.8"
+                );
                 assert!(
                     attributes[..at]
                         .iter()
@@ -373,6 +392,9 @@ mod tests {
             USER.attributes,
             GROUP.attributes,
             ENTERPRISE_USER.attributes,
+            SERVICE_PROVIDER_CONFIG.attributes,
+            RESOURCE_TYPE.attributes,
+            SCHEMA.attributes,
             COMMON,
         ] {
             sound(attributes, true);

@@ -11,6 +11,7 @@
 mod cli;
 mod concurrency;
 mod crash;
+mod discovery;
 mod flows;
 mod histories;
 mod house;

@@ -1,212 +1,76 @@
-//! The table itself (RFC 7643 8.7.1).
+//! The table itself (RFC 7643 3.1, 4 and 8.7), one file a schema. Where usher differs from 8.7.1 a comment says why.
+
+mod discovery;
+mod enterprise;
+mod group;
+mod user;
 
 use super::{Attribute, Mutability, Returned, Schema, Type, Uniqueness};
-use crate::scim::name;
 
-/// What every resource has (RFC 7643 3.1).
+pub use discovery::{RESOURCE_TYPE, SCHEMA, SERVICE_PROVIDER_CONFIG};
+pub use enterprise::ENTERPRISE_USER;
+pub use group::GROUP;
+pub use user::USER;
+
+/// What every resource has (RFC 7643 3.1). No schema lists it: it belongs to each without being said.
 pub static COMMON: &[Attribute] = &[
-    reference("schemas", &["uri"])
-        .multi()
-        .required()
-        .returned(Returned::Always),
-    string("id")
+    Attribute {
+        // URNs differ by case nowhere in SCIM.
+        case_exact: false,
+        ..reference(
+            "schemas",
+            "The schemas that the resource follows.",
+            &["uri"],
+        )
+    }
+    .multi()
+    .required()
+    .returned(Returned::Always),
+    string("id", "The id that usher gave the resource.")
         .required()
         .exact()
         .read_only()
         .returned(Returned::Always)
         .unique(Uniqueness::Server),
-    string("externalId").exact(),
+    string("externalId", "The client's own id of the resource.").exact(),
     complex(
         "meta",
+        "What usher says of the resource.",
         &[
-            string("resourceType").exact().read_only(),
-            of("created", Type::DateTime).read_only(),
-            of("lastModified", Type::DateTime).read_only(),
-            reference("location", &["uri"]).exact().read_only(),
-            string("version").exact().read_only(),
+            string("resourceType", "User or Group.").exact().read_only(),
+            of("created", Type::DateTime, "When it was created.").read_only(),
+            of(
+                "lastModified",
+                Type::DateTime,
+                "When it was changed for the last time.",
+            )
+            .read_only(),
+            reference("location", "Where it is read.", &["uri"]).read_only(),
+            string("version", "Its version, as in the ETag header.")
+                .exact()
+                .read_only(),
         ],
     )
     .read_only(),
 ];
 
-/// `urn:ietf:params:scim:schemas:core:2.0:User`
-pub static USER: Schema = Schema {
-    urn: "urn:ietf:params:scim:schemas:core:2.0:User",
-    name: "User",
-    attributes: &[
-        string("userName").required().unique(Uniqueness::Server),
-        complex(
-            "name",
-            &[
-                string("formatted"),
-                string("familyName"),
-                string("givenName"),
-                string("middleName"),
-                string("honorificPrefix"),
-                string("honorificSuffix"),
-            ],
-        ),
-        string("displayName"),
-        string("nickName"),
-        reference("profileUrl", &["external"]),
-        string("title"),
-        string("userType"),
-        string("preferredLanguage"),
-        string("locale"),
-        string("timezone"),
-        of("active", Type::Boolean),
-        Attribute {
-            mutability: Mutability::WriteOnly,
-            returned: Returned::Never,
-            ..string("password")
-        },
-        complex(
-            "emails",
-            &[
-                string("value"),
-                string("display"),
-                string("type").suggested(&["work", "home", "other"]),
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-        complex(
-            "phoneNumbers",
-            &[
-                string("value"),
-                string("display"),
-                string("type").suggested(&["work", "home", "mobile", "fax", "pager", "other"]),
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-        complex(
-            "ims",
-            &[
-                string("value"),
-                string("display"),
-                string("type")
-                    .suggested(&["aim", "gtalk", "icq", "xmpp", "msn", "skype", "qq", "yahoo"]),
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-        complex(
-            "photos",
-            &[
-                reference("value", &["external"]),
-                string("display"),
-                string("type").suggested(&["photo", "thumbnail"]),
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-        complex(
-            "addresses",
-            &[
-                string("formatted"),
-                string("streetAddress"),
-                string("locality"),
-                string("region"),
-                string("postalCode"),
-                string("country"),
-                string("type").suggested(&["work", "home", "other"]),
-                // Not in RFC 7643 8.7.1, but in 2.4 and in the full user of 8.2.
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-        complex(
-            "groups",
-            &[
-                // Ids are exact (3.1), though 8.7.1 says otherwise here and in `members`.
-                string("value").exact().read_only(),
-                reference("$ref", &["User", "Group"]).read_only(),
-                string("display").read_only(),
-                string("type")
-                    .suggested(&["direct", "indirect"])
-                    .read_only(),
-            ],
-        )
-        .multi()
-        .read_only(),
-        complex(
-            "entitlements",
-            &[
-                string("value"),
-                string("display"),
-                string("type"),
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-        complex(
-            "roles",
-            &[
-                string("value"),
-                string("display"),
-                string("type"),
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-        complex(
-            "x509Certificates",
-            &[
-                of("value", Type::Binary).exact(),
-                string("display"),
-                string("type"),
-                of("primary", Type::Boolean),
-            ],
-        )
-        .multi(),
-    ],
-};
+/// `display` of a value (RFC 7643 2.4).
+const DISPLAY: Attribute = string("display", "The value as people are shown it.");
 
-/// `urn:ietf:params:scim:schemas:core:2.0:Group`
-pub static GROUP: Schema = Schema {
-    urn: "urn:ietf:params:scim:schemas:core:2.0:Group",
-    name: "Group",
-    attributes: &[
-        string("displayName").required(),
-        complex(
-            "members",
-            &[
-                string("value").exact().immutable(),
-                reference("$ref", &["User", "Group"]).immutable(),
-                string("type").suggested(&["User", "Group"]).immutable(),
-                // RFC 7643 2.4 gives it to every multi-valued attribute; Okta sends it.
-                string("display").immutable(),
-            ],
-        )
-        .multi(),
-    ],
-};
+/// `primary` of a value (RFC 7643 2.4).
+const PRIMARY: Attribute = of(
+    "primary",
+    Type::Boolean,
+    "Whether this is the preferred value; true of one value at most.",
+);
 
-/// `urn:ietf:params:scim:schemas:extension:enterprise:2.0:User`
-pub static ENTERPRISE_USER: Schema = Schema {
-    urn: name::ENTERPRISE,
-    name: "EnterpriseUser",
-    attributes: &[
-        string("employeeNumber"),
-        string("costCenter"),
-        string("organization"),
-        string("division"),
-        string("department"),
-        complex(
-            "manager",
-            &[
-                string("value").exact(),
-                reference("$ref", &["User"]),
-                string("displayName").read_only(),
-            ],
-        ),
-    ],
-};
+/// `type` of a value (RFC 7643 2.4).
+const LABEL: Attribute = string("type", "What kind of value this is.");
 
-const fn of(name: &'static str, kind: Type) -> Attribute {
+const fn of(name: &'static str, kind: Type, description: &'static str) -> Attribute {
     Attribute {
         name,
+        description,
         kind,
         multi: false,
         required: false,
@@ -220,21 +84,30 @@ const fn of(name: &'static str, kind: Type) -> Attribute {
     }
 }
 
-const fn string(name: &'static str) -> Attribute {
-    of(name, Type::String)
+const fn string(name: &'static str, description: &'static str) -> Attribute {
+    of(name, Type::String, description)
 }
 
-const fn reference(name: &'static str, references: &'static [&'static str]) -> Attribute {
+/// A reference is case exact (RFC 7643 2.3.7), though 8.7.1 says otherwise of each (erratum 6001).
+const fn reference(
+    name: &'static str,
+    description: &'static str,
+    references: &'static [&'static str],
+) -> Attribute {
     Attribute {
         references,
-        ..of(name, Type::Reference)
+        ..of(name, Type::Reference, description).exact()
     }
 }
 
-const fn complex(name: &'static str, subs: &'static [Attribute]) -> Attribute {
+const fn complex(
+    name: &'static str,
+    description: &'static str,
+    subs: &'static [Attribute],
+) -> Attribute {
     Attribute {
         subs,
-        ..of(name, Type::Complex)
+        ..of(name, Type::Complex, description)
     }
 }
 
