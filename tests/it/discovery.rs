@@ -170,3 +170,41 @@ async fn a_client_reads_what_holds_for_it() {
     let body = json!({"displayName": "Ours"});
     house.ask("POST", "/Groups", Some(&body)).await.expect(403);
 }
+
+#[tokio::test]
+async fn what_a_schema_requires_is_required() {
+    let house = House::new().await;
+    let bodies = [
+        ("User", json!({"userName": "ada@x.example"})),
+        (
+            "Group",
+            json!({"displayName": "Ours", "members": [{"type": "User"}]}),
+        ),
+    ];
+    let mut required = Vec::new();
+    for (name, body) in bodies {
+        let path = format!("/Schemas/urn:ietf:params:scim:schemas:core:2.0:{name}");
+        let schema = house.ask("GET", &path, None).await.expect(200).body;
+        for attribute in schema["attributes"].as_array().unwrap() {
+            let key = attribute["name"].as_str().unwrap();
+            let mut body = body.clone();
+            if attribute["required"] == true {
+                body.as_object_mut().unwrap().remove(key);
+                body.as_object_mut().unwrap().remove("members");
+                required.push(format!("{name}.{key}"));
+            } else if key == "members" {
+                // Its `value` is what this body lacks.
+                assert_eq!(attribute["subAttributes"][0]["name"], "value");
+                assert_eq!(attribute["subAttributes"][0]["required"], true);
+            } else {
+                continue;
+            }
+            let endpoint = format!("/{name}s");
+            let answer = house.ask("POST", &endpoint, Some(&body)).await;
+            is_error(&answer, 400);
+            let detail = answer.body["detail"].as_str().unwrap();
+            assert!(detail.contains(key), "{detail}");
+        }
+    }
+    assert_eq!(required, ["User.userName", "Group.displayName"]);
+}

@@ -1,6 +1,6 @@
 //! What the discovery documents themselves look like (RFC 7643 5, 6, 7 and 8.7.2; `pagination`: RFC 9865 4).
 
-use super::{Attribute, Schema, Type, Uniqueness, complex, of, reference, string};
+use super::{Attribute, Schema, Type, complex, of, reference, string};
 
 const SUPPORTED: Attribute = truth("supported", "Whether it is supported.").required();
 
@@ -78,7 +78,7 @@ pub static RESOURCE_TYPE: Schema = Schema {
     description: "A type of resource.",
     attributes: &[
         // `id` is a common attribute and optional here (6).
-        text("name", "The type's name.").required().exact(),
+        text("name", "The type's name.").required(),
         text("description", "What the type is."),
         reference(
             "endpoint",
@@ -86,7 +86,6 @@ pub static RESOURCE_TYPE: Schema = Schema {
             &["uri"],
         )
         .required()
-        .unique(Uniqueness::Server)
         .read_only(),
         reference("schema", "The type's schema.", &["uri"])
             .required()

@@ -21,7 +21,9 @@ pub static GROUP: Schema = Schema {
             "members",
             "The users and groups in the group.",
             &[
+                // 8.7.1 says that it is not required, but a member without it is nobody: 400.
                 string("value", "The id of the user or group.")
+                    .required()
                     .exact()
                     .immutable(),
                 reference(
