@@ -10,7 +10,7 @@ Reads one command a line from standard input and answers each with one line, bot
 
 What goes over the wire is Canaille's own doing: this only changes its database, as its forms and its command line do, and
 Canaille's SCIM client follows. An answer is {"warnings": [...]}: Canaille logs what its client could not do and goes on,
-so a warning is how a failure shows.
+so a warning is how most failures show; the rest are errors that it lets through.
 """
 
 import datetime
@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 
 from canaille import create_app
 from canaille.app import models
@@ -100,7 +101,10 @@ def main():
     with app.app_context(), Backend.instance.session():
         register(base, os.environ["USHER_TOKEN"])
         for line in sys.stdin:
-            carry_out(json.loads(line))
+            try:
+                carry_out(json.loads(line))
+            except Exception:  # Whatever it is, it is the answer.
+                kept.said.append(traceback.format_exc())
             print(json.dumps({"warnings": kept.take()}), flush=True)
 
 
