@@ -1,5 +1,6 @@
 //! A gateway and a sandbox to knock at.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,6 +22,11 @@ pub(crate) const TOKEN: &str = "ush_a-token-for-tests-and-for-nothing-else-0001"
 
 /// A test that waits this long for something that should have happened has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Says something even where the test passes: what is printed is shown of failed tests only.
+pub(crate) fn say(line: &str) {
+    let _closed = writeln!(std::io::stderr(), "{line}");
+}
 
 /// What a test changes of the configuration: lines for the application's table and the tables below it.
 #[derive(Debug, Clone, Default)]

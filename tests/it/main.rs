@@ -16,6 +16,8 @@ mod flows;
 mod histories;
 mod house;
 mod logs;
+mod okta_spec;
+mod peers;
 mod process;
 mod reads;
 mod transcripts;
