@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::Kind;
 use super::name;
 use super::schema::{
-    self, Attribute, ENTERPRISE_USER, GROUP, Mutability, RESOURCE_TYPE, SCHEMA,
-    SERVICE_PROVIDER_CONFIG, Schema, Type, USER, Uniqueness,
+    self, Attribute, ENTERPRISE_USER, GROUP, RESOURCE_TYPE, SCHEMA, SERVICE_PROVIDER_CONFIG,
+    Schema, Type, USER, Uniqueness,
 };
 use crate::config::shape::{Client, Limits};
 use crate::error::Fault;
@@ -153,7 +153,6 @@ fn published(schema: &Schema, base: &str, client: &Client) -> Value {
     let attributes: Vec<Value> = schema
         .attributes
         .iter()
-        .filter(|attribute| attribute.mutability != Mutability::WriteOnly)
         .map(|attribute| {
             let named_freely = schema.urn == GROUP.urn
                 && attribute.uniqueness != Uniqueness::None

@@ -1,6 +1,6 @@
 //! Group (RFC 7643 4.2).
 
-use super::{Schema, Uniqueness, complex, reference, string};
+use super::{Returned, Schema, Uniqueness, complex, reference, string};
 
 /// `urn:ietf:params:scim:schemas:core:2.0:Group`
 pub static GROUP: Schema = Schema {
@@ -15,8 +15,7 @@ pub static GROUP: Schema = Schema {
         )
         .required()
         .unique(Uniqueness::Server),
-        // Of a member its id is kept and the rest follows from it. A `display` (2.4; Okta sends it) is taken and not
-        // kept: it stays out of here.
+        // Of a member its id is kept and the rest follows from it.
         complex(
             "members",
             "The users and groups in the group.",
@@ -35,6 +34,10 @@ pub static GROUP: Schema = Schema {
                 string("type", "Whether it is a user or a group.")
                     .suggested(&["User", "Group"])
                     .immutable(),
+                // 2.4; Okta sends it. It is the member's own name, for which each member is read: on request only.
+                string("display", "The member's displayName.")
+                    .read_only()
+                    .returned(Returned::Request),
             ],
         )
         .multi(),

@@ -55,7 +55,8 @@ pub static USER: Schema = Schema {
             Type::Boolean,
             "Whether the account may be used. A new user without it is active.",
         ),
-        // Never kept, passed on or shown. `/Schemas` leaves it out: nobody shall believe to have set one.
+        // Never kept, passed on or shown, which is what writeOnly and never say. Canaille writes it, and refuses a schema
+        // without it.
         Attribute {
             mutability: Mutability::WriteOnly,
             returned: Returned::Never,
