@@ -70,6 +70,10 @@ impl Transaction<'_> {
         let mut after = before.clone();
         after.modified = after.modified.max(modified);
         after.version = after.version.saturating_add(1);
+        if after.modified != before.modified {
+            self.drop_key(&keys::modified_at(before))?;
+            self.put_key(&keys::modified_at(&after), Vec::new())?;
+        }
         self.put_row(Some(before), Some(&after))
     }
 
