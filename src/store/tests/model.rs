@@ -472,9 +472,9 @@ fn by_active(view: &View, rows: &[Resource]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn lists_counts_and_edges_follow_the_model(steps in prop::collection::vec(step(), 1..40)) {
+    fn lists_counts_and_edges_follow_the_model(steps in prop::collection::vec(step(), 1..60)) {
         let store = inline();
         let mut model = Model::default();
         for step in &steps {
