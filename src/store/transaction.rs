@@ -34,7 +34,7 @@ pub struct Tally {
 
 /// A write transaction over all tables. Dropped without [`Transaction::finish`] it has written nothing that counts.
 pub(super) struct Transaction<'t> {
-    rows: Table<'t, u64, Bytes>,
+    pub(super) rows: Table<'t, u64, Bytes>,
     pub(super) keys: Table<'t, Bytes, Bytes>,
     marks: Table<'t, Bytes, Bytes>,
     intents: Table<'t, u64, Bytes>,

@@ -297,8 +297,7 @@ impl Model {
         let rows: Vec<Resource> = live
             .map(|handle| view.resource(handle).expect("whole").expect("there"))
             .collect();
-        by_name_and_time(&view, &rows);
-        by_active(&view, &rows);
+        lists_equal_a_scan(&view, &rows);
     }
 }
 
@@ -314,6 +313,12 @@ fn sorted<'a, K: Ord>(rows: &'a [Resource], key: impl Fn(&'a Resource) -> Option
         .collect();
     found.sort();
     found.into_iter().map(|(_, handle)| handle).collect()
+}
+
+/// Every index and count that lists use, against the rows that clients see.
+pub(super) fn lists_equal_a_scan(view: &View, rows: &[Resource]) {
+    by_name_and_time(view, rows);
+    by_active(view, rows);
 }
 
 fn by_name_and_time(view: &View, rows: &[Resource]) {
