@@ -15,6 +15,7 @@ use redb::{
 use crate::clock::Timestamp;
 
 use super::apply::Writer;
+use super::front::{Running, Store};
 use super::ids::{Instance, hex};
 use super::leftover;
 use super::marker::{Marker, create_private, open_to_others, sync_directory, with_suffix};
@@ -22,7 +23,6 @@ use super::migrate;
 use super::tables::{self, Head, ROWS, SCHEMA, STATE, Seal, Trouble, name};
 use super::transaction::Transaction;
 use super::view::View;
-use super::writer::{Running, Store};
 
 /// How often a locked file is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);

@@ -8,11 +8,11 @@ use redb::{Builder, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 
 use crate::error::Fault;
 
+use super::front::Store;
 use super::ids::Instance;
 use super::open::{Found, OpenError, SMALL_CACHE, check_and_open, failed};
 use super::tables::{SCHEMA, Trouble};
 use super::view::View;
-use super::writer::Store;
 
 /// A data file opened for reading only, by the command line, without a gateway.
 #[derive(Debug)]

@@ -272,16 +272,13 @@ impl View {
             } else {
                 Handle(first.max(from.0))..=Handle(last)
             };
-            let mut skipping = |row: RowRef<'_>| {
-                if skip > 0 {
-                    skip -= 1;
-                    return ControlFlow::Continue(());
-                }
-                each(row)
-            };
             if !active {
                 return self.not_active(active::OFF, &span, backwards, |handle| {
-                    self.listed(handle, &mut skipping)
+                    if skip > 0 {
+                        skip -= 1;
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    self.listed(handle, &mut *each)
                 });
             }
             let mut out = Vec::new();
@@ -299,7 +296,11 @@ impl View {
                 if out.binary_search(&row.handle).is_ok() {
                     return ControlFlow::Continue(());
                 }
-                skipping(row)
+                if skip > 0 {
+                    skip -= 1;
+                    return ControlFlow::Continue(());
+                }
+                each(row)
             })
         })?;
         Ok(())
@@ -327,7 +328,7 @@ impl View {
     }
 
     /// Rows of users that clients can see.
-    fn users_between(
+    pub(super) fn users_between(
         &self,
         span: RangeInclusive<Handle>,
         backwards: bool,
@@ -352,7 +353,7 @@ impl View {
     }
 
     /// Calls `each` with the row that an index names.
-    fn listed(
+    pub(super) fn listed(
         &self,
         handle: Handle,
         each: impl FnOnce(RowRef<'_>) -> ControlFlow<()>,
@@ -367,7 +368,7 @@ impl View {
     }
 
     /// Calls `each` with the keys from `start` up to, without, `end`, either way, until it says stop.
-    fn keys_between(
+    pub(super) fn keys_between(
         &self,
         start: &[u8],
         end: &[u8],
