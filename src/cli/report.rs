@@ -262,7 +262,10 @@ fn read(path: &Path, query: &Query, silent: Option<&str>) -> Result<Found, Faile
         let code = match error {
             OpenError::Missing(_) => NO_DATA,
             OpenError::Locked(_) | OpenError::NeedsRepair(_) => TEMPORARY,
-            OpenError::Refused(_) | OpenError::Newer { .. } | OpenError::Failed(_) => FAILURE,
+            OpenError::Refused(_)
+            | OpenError::Newer { .. }
+            | OpenError::Older { .. }
+            | OpenError::Failed(_) => FAILURE,
         };
         Failed(code, format!("{why}{error}"))
     })?;

@@ -115,6 +115,7 @@ fn failed(why: &StartError) -> ExitCode {
             OpenError::Refused(_)
             | OpenError::Missing(_)
             | OpenError::Newer { .. }
+            | OpenError::Older { .. }
             | OpenError::NeedsRepair(_)
             | OpenError::Failed(_),
         ) => DATA,

@@ -3,7 +3,6 @@
 //! Each job's preconditions are checked before its first row is written, so that one that fails takes no neighbour
 //! with it. The thread in [`super::writer`] only loops over this; a simulation calls it inline.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redb::Database;
@@ -11,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::policy::safety::{self, Take};
-use crate::scim::{Handle, Resource};
+use crate::scim::Handle;
 
 use super::change::{Budget, ChangeSet, MarkEdit, MemberEdit, Put};
+use super::check::{Plan, check};
 use super::ids::Instance;
-use super::keys::{self, tag};
+use super::keys;
 use super::reads::Waiting;
 use super::tables::{self, Head, Trouble, name};
 use super::transaction::{Transaction, from_json, json};
@@ -109,7 +109,7 @@ pub(super) struct Generation {
 }
 
 /// Why a job was not done.
-enum Stop {
+pub(super) enum Stop {
     Refused(CommitError),
     Trouble(Trouble),
 }
@@ -314,117 +314,6 @@ fn configure(transaction: &mut Transaction<'_>, fingerprint: &str) -> Result<u64
         transaction.put_state(name::CONFIG, json(&last)?)?;
     }
     Ok(last.generation)
-}
-
-/// What a checked change set has to write beyond its rows.
-struct Plan {
-    /// The row as it stands for each put, then for each erased one.
-    before: Vec<Option<Resource>>,
-    remove: BTreeSet<Vec<u8>>,
-    insert: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-/// Every precondition, before the first row is written. Reads only.
-fn check(transaction: &Transaction<'_>, set: &ChangeSet) -> Result<Plan, Stop> {
-    let mut plan = Plan {
-        before: Vec::with_capacity(set.puts.len() + set.erase.len()),
-        remove: BTreeSet::new(),
-        insert: BTreeMap::new(),
-    };
-    if let Some(intent) = set.settles
-        && !transaction.has_intent(intent)?
-    {
-        return Err(Conflict::Intent(intent).into());
-    }
-    let mut seen = BTreeSet::new();
-    let puts = set.puts.iter().map(|put| put.resource.handle);
-    for handle in puts.chain(set.erase.iter().map(|erased| erased.handle)) {
-        if !seen.insert(handle) {
-            return Err(Conflict::Row(handle).into());
-        }
-    }
-    for put in &set.puts {
-        let handle = put.resource.handle;
-        let stored = transaction.resource(handle)?;
-        let stands = stored.as_ref().map(|stored| stored.version) == put.expect
-            && match (&put.before, &stored) {
-                (Some(links), Some(stored)) => *links == stored.links,
-                _ => true,
-            };
-        if !stands {
-            return Err(Conflict::Row(handle).into());
-        }
-        plan.replace(transaction, stored, Some(&put.resource))?;
-    }
-    for erased in &set.erase {
-        let stored = transaction.resource(erased.handle)?;
-        if stored.as_ref().map(|stored| stored.version) != Some(erased.version) {
-            return Err(Conflict::Row(erased.handle).into());
-        }
-        plan.replace(transaction, stored, None)?;
-    }
-    for edit in &set.members {
-        let put = set
-            .puts
-            .iter()
-            .find(|put| put.resource.handle == edit.group);
-        if put.is_none() && !transaction.is_live(edit.group)? {
-            return Err(Conflict::Row(edit.group).into());
-        }
-    }
-    for (key, value) in &plan.insert {
-        if let Some(conflict) = unique(key)
-            && let Some(holder) = tables::read_handle(&transaction.keys, key)?
-            && value.as_slice() != holder.0.to_be_bytes().as_slice()
-            && !plan.remove.contains(key)
-        {
-            return Err(conflict(holder).into());
-        }
-    }
-    Ok(plan)
-}
-
-/// What it is called when somebody else has this key; `None`: several may have it.
-fn unique(key: &[u8]) -> Option<fn(Handle) -> Conflict> {
-    match key.first() {
-        Some(&tag::ID) => Some(Conflict::Id),
-        Some(&tag::USER_NAME) => Some(Conflict::UserName),
-        Some(&tag::REMOTE) => Some(Conflict::Remote),
-        _ => None,
-    }
-}
-
-impl Plan {
-    /// Notes what becomes of the look-up keys. What stands in the file decides, not what the caller remembers of it.
-    fn replace(
-        &mut self,
-        transaction: &Transaction<'_>,
-        before: Option<Resource>,
-        after: Option<&Resource>,
-    ) -> Result<(), Stop> {
-        let list = |resource: &Resource| {
-            keys::keys(
-                resource,
-                transaction.instance.is_ours(&resource.id, resource.handle),
-            )
-        };
-        let mut old = before.as_ref().map(list).unwrap_or_default();
-        for (key, value) in after.map(list).unwrap_or_default() {
-            if old.remove(&key).is_some() {
-                continue;
-            }
-            let conflict = unique(&key);
-            // Two rows of one change set must not want the same key either.
-            if let Some(first) = self.insert.insert(key, value)
-                && let Some(conflict) = conflict
-            {
-                return Err(conflict(Handle(tables::number(&first)?)).into());
-            }
-        }
-        self.remove.extend(old.into_keys());
-        self.before.push(before);
-        Ok(())
-    }
 }
 
 fn perform(

@@ -2,21 +2,34 @@
 //!
 //! Reads take a [`View`], a snapshot that never waits for a write. Writes are [`ChangeSet`]s: whole or not at all,
 //! durable when their future ends, in the order in which they were handed over.
+//!
+//! The path of a write: `front` (the [`Store`] that the rest holds) -> `queue` (a place is had first) -> `writer` (the
+//! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `marks`,
+//! `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
+//! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`.
 
 mod apply;
 pub mod change;
+mod check;
 mod edges;
+mod front;
 mod ids;
 mod journal;
 mod keys;
+mod leftover;
 mod marker;
 mod marks;
+mod migrate;
 mod open;
+mod queue;
+mod read_only;
 mod reads;
 mod row;
 mod space;
+mod stretch;
 mod tables;
 mod transaction;
+mod upkeep;
 mod view;
 mod writer;
 
@@ -25,11 +38,14 @@ mod tests;
 
 pub use apply::{CommitError, Committed, Conflict, Intent};
 pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put};
+pub use front::{Statistics, Store};
 pub use marks::CAUSES;
-pub use open::{OpenError, Options, ReadStore};
+pub use open::{OpenError, Options};
+pub use queue::Place;
+pub use read_only::ReadStore;
 pub use reads::{ReadNote, ReadShape};
 pub use row::RowRef;
 pub use space::{REFUSAL, RESERVE, nearly_full};
+pub use stretch::Stretch;
 pub use transaction::Tally;
 pub use view::{Key, Lookup, View};
-pub use writer::{Place, Statistics, Store};

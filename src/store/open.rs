@@ -1,5 +1,5 @@
-//! Opening: creation that a crash cannot half-do, the integrity check, the marker's rules, the intents that an earlier
-//! process left.
+//! Opening: creation that a crash cannot half-do, the integrity check, the marker's rules. What an older build wrote is
+//! [`super::migrate`]'s, the intents that an earlier process left are [`super::leftover`]'s.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,25 @@ use std::time::{Duration, Instant};
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata,
-    StorageBackend,
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageBackend,
 };
 
 use crate::clock::Timestamp;
-use crate::error::Fault;
 
-use super::apply::{Job, Writer};
-use super::change::{ChangeSet, MarkEdit};
+use super::apply::Writer;
+use super::front::{Running, Store};
 use super::ids::{Instance, hex};
+use super::leftover;
 use super::marker::{Marker, create_private, open_to_others, sync_directory, with_suffix};
-use super::tables::{self, Head, INTENTS, ROWS, SCHEMA, STATE, Seal, Trouble, name};
-use super::transaction::{Transaction, from_json};
+use super::migrate;
+use super::tables::{self, Head, ROWS, SCHEMA, STATE, Seal, Trouble, name};
+use super::transaction::Transaction;
 use super::view::View;
-use super::writer::{Running, Store};
 
 /// How often a locked file is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
-/// Left-over intents that one transaction takes.
-const ROLL: usize = 64;
 /// Cache for the short-lived readers of the command line, and for a directory in memory.
-const SMALL_CACHE: usize = 16 << 20;
+pub(super) const SMALL_CACHE: usize = 16 << 20;
 
 /// How long notes of reads are kept where nobody says otherwise.
 const KEEP_READS: Duration = Duration::from_secs(7 * 86_400);
@@ -86,6 +83,13 @@ pub enum OpenError {
         /// The highest that this build knows.
         known: u64,
     },
+    /// An older usher wrote it, and this process only reads.
+    Older {
+        /// The file's schema version.
+        found: u64,
+        /// The one that this build reads.
+        known: u64,
+    },
     /// A crash left it in need of repair, and this process may not write it.
     NeedsRepair(PathBuf),
     /// It is damaged, or the disk failed.
@@ -101,6 +105,11 @@ impl std::fmt::Display for OpenError {
             Self::Newer { found, known } => write!(
                 f,
                 "the data file is of schema {found}, written by a newer usher; this one knows {known}"
+            ),
+            Self::Older { found, known } => write!(
+                f,
+                "the data file is of schema {found}, written by an older usher; this one reads {known}. \
+                 `usher serve` brings it there when it is started once, and keeps a copy of it as it was"
             ),
             Self::NeedsRepair(path) => write!(
                 f,
@@ -130,15 +139,17 @@ impl From<std::io::Error> for OpenError {
 
 impl Store {
     /// Opens the data file, or creates it where there is none and never was. Checks every page, and commits what an
-    /// earlier process left as unknown before anybody reads. Blocks, for seconds with a large file: `progress` is told
-    /// how far the check is, from 0 to 1.
+    /// earlier process left as unknown before anybody reads. A file of an older schema is copied first, to its name with
+    /// `.v` and the schema's number behind it, and then brought to this one in one transaction. Blocks, for seconds with
+    /// a large file: `progress` is told how far the check is, from 0 to 1, and then the same of copy and migration.
     ///
     /// # Errors
     /// As [`OpenError`] says.
     pub fn open(
         options: &Options,
-        progress: impl Fn(f32) + Send + 'static,
+        progress: impl Fn(f32) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
+        let progress = Arc::new(progress);
         let marker = Marker::beside(&options.path);
         let marked = match marker.read() {
             Ok(marked) => marked,
@@ -174,19 +185,17 @@ impl Store {
                 "the data file is open to others than its owner and holds people's data; `chmod 600` closes it"
             );
         }
-        let db = check_and_open(
-            &options.path,
-            options.cache_bytes,
-            options.wait_for_lock,
-            progress,
-        )?;
-        let (instance, head, empty) = load(&db)?;
+        let db = check_and_open(&options.path, options.cache_bytes, options.wait_for_lock, {
+            let progress = Arc::clone(&progress);
+            move |share| progress(share)
+        })?;
+        let found = Found::load(&db)?;
         if exists && !options.accept {
-            let last = head.next_sequence.saturating_sub(1);
+            let last = found.head.next_sequence.saturating_sub(1);
             let doubt = match &marked {
-                None if empty => None,
+                None if found.empty => None,
                 None => Some("it has no marker beside it".to_owned()),
-                Some(marked) if marked.instance != hex(&instance.0) => {
+                Some(marked) if marked.instance != hex(&found.instance.0) => {
                     Some("its marker belongs to another one".to_owned())
                 }
                 Some(marked) if marked.sequence > last => Some(format!(
@@ -199,10 +208,12 @@ impl Store {
                 return Err(refusal(&options.path, &doubt));
             }
         }
+        if found.schema < SCHEMA {
+            migrate::with_copy(&db, &options.path, &found, &*progress)?;
+        }
         let store = start(
             db,
-            instance,
-            head,
+            found,
             options.now,
             Some(marker),
             options.keep_reads,
@@ -248,85 +259,9 @@ impl Store {
         if fresh {
             initialise(&db)?;
         }
-        let (instance, head, _) = load(&db)?;
-        start(db, instance, head, now, None, KEEP_READS, running)
+        let found = Found::load(&db)?;
+        start(db, found, now, None, KEEP_READS, running)
     }
-}
-
-/// A data file opened for reading only, by the command line, without a gateway.
-#[derive(Debug)]
-pub struct ReadStore {
-    db: ReadOnly,
-    instance: Instance,
-    checked: bool,
-}
-
-struct ReadOnly(ReadOnlyDatabase);
-
-impl std::fmt::Debug for ReadOnly {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ReadOnly")
-    }
-}
-
-impl ReadStore {
-    /// A snapshot. See [`Store::view`].
-    ///
-    /// # Errors
-    /// [`Fault::Internal`]: the disk.
-    pub fn view(&self) -> Result<View, Fault> {
-        let transaction = self.db.0.begin_read().map_err(Trouble::from)?;
-        Ok(View::new(transaction, self.instance)?)
-    }
-
-    /// Whether every page was checked. It was if a crash had left the file in need of repair; else only the rows that
-    /// are read are.
-    #[must_use]
-    pub fn checked(&self) -> bool {
-        self.checked
-    }
-}
-
-impl Store {
-    /// Opens a data file for reading, while no gateway runs. Where a crash left it in need of repair, repairs it first
-    /// if it may. What the crashed process left as intents stays for the next start.
-    ///
-    /// # Errors
-    /// As [`OpenError`] says.
-    pub fn open_read_only(path: &Path) -> Result<ReadStore, OpenError> {
-        let (db, checked) = match read_only(path) {
-            Ok(db) => (db, false),
-            Err(DatabaseError::RepairAborted) => {
-                if !may_write(path) {
-                    return Err(OpenError::NeedsRepair(path.to_owned()));
-                }
-                let repaired = check_and_open(path, SMALL_CACHE, Duration::ZERO, |_| ())?;
-                repaired.close().map_err(|error| failed(path, error))?;
-                (read_only(path).map_err(|error| failed(path, error))?, true)
-            }
-            Err(error) => return Err(failed(path, error)),
-        };
-        let (instance, _, _) = load(&db)?;
-        Ok(ReadStore {
-            db: ReadOnly(db),
-            instance,
-            checked,
-        })
-    }
-}
-
-fn read_only(path: &Path) -> Result<ReadOnlyDatabase, DatabaseError> {
-    Builder::new()
-        .set_cache_size(SMALL_CACHE)
-        .open_read_only(path)
-}
-
-fn may_write(path: &Path) -> bool {
-    fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .is_ok()
 }
 
 fn refusal(path: &Path, doubt: &str) -> OpenError {
@@ -337,7 +272,7 @@ fn refusal(path: &Path, doubt: &str) -> OpenError {
     ))
 }
 
-fn failed(path: &Path, error: DatabaseError) -> OpenError {
+pub(super) fn failed(path: &Path, error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::Locked(path.to_owned()),
         DatabaseError::Storage(redb::StorageError::Io(error))
@@ -381,7 +316,7 @@ fn initialise(db: &Database) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn check_and_open(
+pub(super) fn check_and_open(
     path: &Path,
     cache_bytes: usize,
     wait: Duration,
@@ -407,47 +342,63 @@ fn check_and_open(
     }
 }
 
-/// Who the file is, where it stands, and whether it holds no resource.
-fn load(db: &impl ReadableDatabase) -> Result<(Instance, Head, bool), OpenError> {
-    let transaction = db.begin_read().map_err(Trouble::from)?;
-    let state = transaction.open_table(STATE).map_err(Trouble::from)?;
-    let damaged = || OpenError::Failed("it does not say which schema and instance it is".into());
-    let schema = tables::read(&state, Seal::State, name::SCHEMA)?.ok_or_else(damaged)?;
-    let found = tables::number(&schema)?;
-    if found > SCHEMA {
-        return Err(OpenError::Newer {
-            found,
-            known: SCHEMA,
-        });
+/// Who a data file is, and where it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) schema: u64,
+    pub(super) instance: Instance,
+    pub(super) head: Head,
+    /// It holds no resource.
+    pub(super) empty: bool,
+}
+
+impl Found {
+    pub(super) fn load(db: &impl ReadableDatabase) -> Result<Self, OpenError> {
+        let transaction = db.begin_read().map_err(Trouble::from)?;
+        let state = transaction.open_table(STATE).map_err(Trouble::from)?;
+        let damaged =
+            || OpenError::Failed("it does not say which schema and instance it is".into());
+        let schema = tables::read(&state, Seal::State, name::SCHEMA)?.ok_or_else(damaged)?;
+        let schema = tables::number(&schema)?;
+        if schema > SCHEMA {
+            return Err(OpenError::Newer {
+                found: schema,
+                known: SCHEMA,
+            });
+        }
+        let instance = tables::read(&state, Seal::State, name::INSTANCE)?
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(damaged)?;
+        let mut head = Head::load(&state)?;
+        let rows = transaction.open_table(ROWS).map_err(Trouble::from)?;
+        // The head row alone would do; the highest row costs nothing and cannot be wrong.
+        if let Some((last, _)) = redb::ReadableTable::last(&rows).map_err(Trouble::from)? {
+            head.next_handle = head.next_handle.max(last.value().saturating_add(1));
+        }
+        Ok(Self {
+            schema,
+            instance: Instance(instance),
+            head,
+            empty: rows.is_empty().map_err(Trouble::from)?,
+        })
     }
-    let instance = tables::read(&state, Seal::State, name::INSTANCE)?
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(damaged)?;
-    let mut head = Head::load(&state)?;
-    let rows = transaction.open_table(ROWS).map_err(Trouble::from)?;
-    // The head row alone would do; the highest row costs nothing and cannot be wrong.
-    if let Some((last, _)) = redb::ReadableTable::last(&rows).map_err(Trouble::from)? {
-        head.next_handle = head.next_handle.max(last.value().saturating_add(1));
-    }
-    let empty = rows.is_empty().map_err(Trouble::from)?;
-    Ok((Instance(instance), head, empty))
 }
 
 fn start(
     db: Database,
-    instance: Instance,
-    head: Head,
+    found: Found,
     now: Timestamp,
     marker: Option<Marker>,
     keep_reads: Duration,
     running: Running,
 ) -> Result<Store, OpenError> {
     let db = Arc::new(db);
+    let Found { instance, head, .. } = found;
     let view = View::new(db.begin_read().map_err(Trouble::from)?, instance)?;
     let sweeps = !view.sweeping()?.is_empty();
     drop(view);
     let mut writer = Writer::new(Arc::clone(&db), instance, head, sweeps);
-    let rolled_forward = roll_forward(&db, &mut writer, now)?;
+    let rolled_forward = leftover::roll_forward(&db, &mut writer, now)?;
     Store::start(
         writer,
         db,
@@ -457,73 +408,4 @@ fn start(
         keep_reads,
         running,
     )
-}
-
-/// Commits what an earlier process was about to do, as unknown. Its clients had no answer, so either outcome was
-/// allowed.
-fn roll_forward(db: &Database, writer: &mut Writer, now: Timestamp) -> Result<usize, OpenError> {
-    let mut done = 0;
-    loop {
-        let mut sets = Vec::new();
-        let transaction = db.begin_read().map_err(Trouble::from)?;
-        let intents = transaction.open_table(INTENTS).map_err(Trouble::from)?;
-        for entry in intents.range::<u64>(..).map_err(Trouble::from)?.take(ROLL) {
-            let (intent, stored) = entry.map_err(Trouble::from)?;
-            let intent = intent.value();
-            let key = intent.to_be_bytes();
-            let bytes = tables::unseal(Seal::Intent, &key, stored.value())?;
-            sets.push(unknown(from_json(bytes)?, intent, now));
-        }
-        drop(transaction);
-        if sets.is_empty() {
-            return Ok(done);
-        }
-        let mut jobs: Vec<Job> = sets
-            .iter()
-            .cloned()
-            .map(Box::new)
-            .map(Job::Commit)
-            .collect();
-        let results = writer.apply(&mut jobs).map_err(OpenError::Failed)?;
-        for (mut set, result) in sets.into_iter().zip(results) {
-            done += 1;
-            if result.is_ok() {
-                continue;
-            }
-            // Somebody else's commit came in between, which claims rule out. The record and the marks are kept: the
-            // worker reads the accounts back.
-            set.puts.clear();
-            set.erase.clear();
-            set.members.clear();
-            let again = writer
-                .apply(&mut [Job::Commit(Box::new(set))])
-                .map_err(OpenError::Failed)?;
-            if let Some(Err(error)) = again.into_iter().next() {
-                return Err(OpenError::Failed(error.to_string()));
-            }
-        }
-    }
-}
-
-/// The change set of an intent whose end nobody saw: the last call may have gone out until now.
-fn unknown(mut set: ChangeSet, intent: u64, now: Timestamp) -> ChangeSet {
-    set.settles = Some(intent);
-    for put in &mut set.puts {
-        for link in &mut put.resource.links {
-            if let Some(uncertain) = &mut link.uncertain {
-                uncertain.sent = uncertain.sent.max(now);
-            }
-        }
-    }
-    for mark in &mut set.marks {
-        if let MarkEdit::Set { due, .. } = mark
-            && *due != Timestamp::NEVER
-        {
-            *due = now;
-        }
-    }
-    for record in &mut set.journal {
-        record.time = record.time.max(now);
-    }
-    set
 }

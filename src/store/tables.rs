@@ -29,8 +29,8 @@ pub(super) const READS: TableDefinition<'static, (u64, u64), Bytes> = TableDefin
 /// A handful of named values.
 pub(super) const STATE: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("state");
 
-/// What this build reads and writes. A file with a higher number is refused.
-pub(super) const SCHEMA: u64 = 1;
+/// What this build reads and writes. A file with a higher number is refused, one with a lower is migrated.
+pub(super) const SCHEMA: u64 = 2;
 /// Handles in a block of the live counts.
 pub(super) const BLOCK: u64 = 1024;
 

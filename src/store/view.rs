@@ -62,7 +62,7 @@ pub enum Lookup<'a> {
 /// for keeping.
 pub struct View {
     pub(super) transaction: ReadTransaction,
-    rows: ReadOnlyTable<u64, Bytes>,
+    pub(super) rows: ReadOnlyTable<u64, Bytes>,
     pub(super) keys: ReadOnlyTable<Bytes, Bytes>,
     /// The dead whose edges still stand, once somebody has asked.
     pub(super) dead: OnceLock<BTreeSet<Handle>>,
@@ -218,30 +218,15 @@ impl View {
         from: Handle,
         mut each: impl FnMut(RowRef<'_>) -> ControlFlow<()>,
     ) -> Result<(), Fault> {
-        if kind == Kind::Group {
-            let prefix = [tag::GROUP];
-            let from = keys::by_handle(tag::GROUP, from);
-            return Ok(tables::scan(
-                &self.keys,
-                Seal::Key,
-                &prefix,
-                &from,
-                |key, _| {
-                    let handle = Handle(keys::last_number(key));
-                    self.look(handle, &mut each)?.ok_or_else(|| {
-                        Trouble::Damaged(format!("group {} has a key and no row", handle.0))
-                    })
-                },
-            )?);
+        if kind == Kind::User {
+            let rest = from..=Handle(u64::MAX);
+            return Ok(self.users_between(rest, false, &mut each).map(drop)?);
         }
-        for entry in self.rows.range(from.0..).map_err(Trouble::from)? {
-            let (handle, stored) = entry.map_err(Trouble::from)?;
-            let row = parse(Handle(handle.value()), stored.value())?;
-            if row.kind == kind && row.deleted.is_none() && each(row).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        let start = keys::by_handle(tag::GROUP, from);
+        let end = tables::after(&[tag::GROUP]);
+        Ok(self.keys_between(&start, &end, false, |key, _| {
+            self.listed(Handle(keys::last_number(key)), &mut each)
+        })?)
     }
 
     /// What is counted of an application.
@@ -298,7 +283,7 @@ impl View {
         Ok(found)
     }
 
-    fn look<R>(
+    pub(super) fn look<R>(
         &self,
         handle: Handle,
         look: impl FnOnce(RowRef<'_>) -> R,
@@ -310,7 +295,7 @@ impl View {
     }
 }
 
-fn parse(handle: Handle, stored: &[u8]) -> Result<RowRef<'_>, Trouble> {
+pub(super) fn parse(handle: Handle, stored: &[u8]) -> Result<RowRef<'_>, Trouble> {
     let bytes = tables::unseal(Seal::Row, &handle.0.to_be_bytes(), stored)?;
     RowRef::parse(handle, bytes)
 }

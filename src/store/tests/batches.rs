@@ -9,7 +9,7 @@ use redb::{ReadableTable, StorageBackend};
 use super::*;
 use crate::error::Fault;
 use crate::store::apply::{Done, Job, Writer};
-use crate::store::writer::Running;
+use crate::store::front::Running;
 use crate::store::{Conflict, Key};
 
 /// A disk that refuses to sync when told to.

@@ -3,6 +3,7 @@
 mod batches;
 mod commits;
 mod journal;
+mod migration;
 mod model;
 mod reads;
 mod recovery;

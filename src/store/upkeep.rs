@@ -1,0 +1,126 @@
+//! What somebody has to ask for now and then: notes of reads, free space, the marker, left-over work.
+
+use std::sync::atomic::Ordering;
+
+use crate::clock::Timestamp;
+
+use super::apply::CommitError;
+use super::front::{Store, lock};
+use super::queue::Door;
+use super::reads::{self, ReadNote};
+use super::space;
+use super::writer::{Message, step};
+
+impl Store {
+    /// Notes an answered read, unless none are kept. Never waits: a note that finds the buffer or the disk full is
+    /// dropped and counted.
+    pub fn note(&self, note: ReadNote) {
+        if self.0.keep_reads.is_zero() {
+            return;
+        }
+        if self.disk_nearly_full() || self.0.notes.try_send(note).is_err() {
+            self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // A whole transaction's worth need not wait out its second, in which the buffer could run full.
+        let waiting = self.0.notes.max_capacity() - self.0.notes.capacity();
+        if waiting.is_multiple_of(reads::SLICE) {
+            self.wake();
+        }
+    }
+
+    /// Has the notes that wait written, if there are any. To be called each second: a commit takes notes along, but
+    /// there may be none. Inline it blocks on the disk.
+    pub fn write_notes(&self) {
+        if self.0.notes.capacity() == self.0.notes.max_capacity() {
+            return;
+        }
+        match &self.0.door {
+            Door::Thread { .. } => self.wake(),
+            Door::Inline(writer) => {
+                let mut writer = lock(writer);
+                if !self.is_broken()
+                    && let Err(text) = writer.apply(&mut [])
+                {
+                    self.0.shared.fail(&text);
+                }
+                self.0.shared.note(&writer);
+            }
+        }
+    }
+
+    /// Has the notes pruned that are older than they are kept, in slices behind waiting requests. To be called now and
+    /// then. Inline it is [`Store::tidy`] that prunes.
+    pub fn prune_notes(&self, now: Timestamp) {
+        let before = now.minus(self.0.keep_reads);
+        self.0.shared.prune.store(before.0, Ordering::Release);
+        self.wake();
+    }
+
+    /// Best effort: a full queue means that a commit is about to take the notes along anyway.
+    fn wake(&self) {
+        if let Door::Thread { queue, .. } = &self.0.door
+            && let Some(queue) = lock(queue).as_ref()
+        {
+            let _sent = queue.try_send(Message::Notes);
+        }
+    }
+
+    /// Bytes free where the data file is; `None` in memory. Blocks on a slow disk.
+    ///
+    /// # Errors
+    /// The filesystem's.
+    pub fn measure_free_space(&self) -> std::io::Result<Option<u64>> {
+        self.path().map(space::free).transpose()
+    }
+
+    /// Takes note of how many bytes are free: under [`space::RESERVE`] writes are refused from now on, else they are
+    /// taken again. What has a place in the queue is still committed.
+    pub fn set_free_space(&self, free: u64) {
+        let full = space::nearly_full(free);
+        match (self.0.shared.full.swap(full, Ordering::AcqRel), full) {
+            (false, true) => tracing::error!(
+                free,
+                "the disk is nearly full: writes are refused, reads go on"
+            ),
+            (true, false) => {
+                tracing::info!(free, "the disk has room again: writes are taken again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether writes are refused because the disk is nearly full.
+    #[must_use]
+    pub fn disk_nearly_full(&self) -> bool {
+        self.0.shared.full.load(Ordering::Acquire)
+    }
+
+    /// Writes the last sequence into the marker beside the file. Once a minute is enough: it is what an older copy of
+    /// the file is told by. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn renew_marker(&self) -> std::io::Result<()> {
+        match &self.0.marker {
+            Some(marker) => marker.write(self.0.instance, self.last_sequence()),
+            None => Ok(()),
+        }
+    }
+
+    /// Does left-over work until there is none: dropping the edges of the dead, and deriving the journal's index of
+    /// what is worth it. The thread does this by itself; a simulation asks for it.
+    ///
+    /// # Errors
+    /// [`CommitError::Failed`].
+    pub fn tidy(&self) -> Result<(), CommitError> {
+        let Door::Inline(writer) = &self.0.door else {
+            return Ok(());
+        };
+        let mut writer = lock(writer);
+        self.0.shared.asked(&mut writer);
+        while step(&mut writer, true).map_err(|text| self.0.shared.fail(&text))? {}
+        self.0.shared.note(&writer);
+        Ok(())
+    }
+}
