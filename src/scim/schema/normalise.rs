@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{Attribute, ENTERPRISE_USER, Mutability, Type, core};
 use crate::error::Fault;
 use crate::scim::Kind;
+use crate::scim::dialect;
 use crate::scim::name::{self, ENTERPRISE};
 
 /// Values of one multi-valued attribute, but for a group's members: every filter and every PATCH operation walks them.
@@ -13,7 +14,8 @@ pub(crate) const VALUES: usize = 1_000;
 
 /// Brings a body to the schema.
 ///
-/// Dropped: `null`, `id`, `meta`, a user's `groups`, `password`, complex values that hold nothing. A group's `members`
+/// Dropped: `null` (fact 13), `id`, `meta` and a user's `groups` (facts 59, 145), `password` wherever it stands, complex
+/// values that hold nothing. A group's `members`
 /// stay for the caller to take out. `schemas` is made anew: the core URN, the enterprise URN if its object is there or the
 /// client listed it (JumpCloud lists it without the object), then every other extension whose object is there.
 ///
@@ -39,7 +41,9 @@ pub fn normalise(kind: Kind, body: Map<String, Value>) -> Result<Map<String, Val
             }
             continue;
         }
-        seen.note(&key, "")?;
+        // Two names of the enterprise extension are two spellings of it.
+        let alias = kind == Kind::User && dialect::is_enterprise(&key);
+        seen.note(if alias { ENTERPRISE } else { &key }, "")?;
         if name::same(&key, "schemas") {
             listed = lists_enterprise(kind, &value)?;
         } else {
@@ -69,9 +73,45 @@ pub fn check_required(kind: Kind, attributes: &Map<String, Value>) -> Result<(),
     }
 }
 
-/// Whether this is the one attribute that never leaves memory, on whichever resource and with whichever URN before it.
+/// Whether this is the one attribute that never leaves memory, on whichever resource, with whichever URN before it and in
+/// whichever part of a dotted key.
 pub(crate) fn is_password(key: &str) -> bool {
-    name::same(key.rsplit(':').next().unwrap_or(key), "password")
+    let last = key.rsplit(':').next().unwrap_or(key);
+    last.split('.').any(|part| name::same(part, "password"))
+}
+
+/// Takes passwords out of what no schema knows, however deep they lie.
+fn without_passwords(mut value: Value) -> Value {
+    fn scrub(value: &mut Value) {
+        match value {
+            Value::Object(object) => {
+                object.retain(|key, _| !is_password(key));
+                object.values_mut().for_each(scrub);
+            }
+            Value::Array(values) => values.iter_mut().for_each(scrub),
+            _ => {}
+        }
+    }
+    scrub(&mut value);
+    value
+}
+
+/// RFC 7643 2.3.6: base64 by RFC 4648 4, with or without its padding. Line breaks, which certificates come with, are taken.
+fn is_base64(text: &str) -> bool {
+    let body = text.trim_end_matches(['\r', '\n']).trim_end_matches('=');
+    let padding = text.bytes().filter(|byte| *byte == b'=').count();
+    let mut digits = 0_usize;
+    for byte in body.bytes() {
+        match byte {
+            b'\r' | b'\n' => {}
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => digits += 1,
+            _ => return false,
+        }
+    }
+    match padding {
+        0 => digits % 4 != 1,
+        _ => padding < 3 && (digits + padding) % 4 == 0,
+    }
 }
 
 /// Brings one value to its attribute's type. `Ok(None)`: nothing is left of it. `label` is what an error calls it.
@@ -86,11 +126,7 @@ pub(crate) fn coerce(
     if !attribute.multi {
         return single(attribute, value, label);
     }
-    // OneLogin sends `emails` as one object.
-    let values = match value {
-        Value::Array(values) => values,
-        one => vec![one],
-    };
+    let values = dialect::values(value);
     if values.len() > VALUES && attribute.name != "members" {
         return Err(too_many(label));
     }
@@ -113,12 +149,13 @@ pub(crate) fn single(
         _ if value.is_null() => return Ok(None),
         Type::Complex => return complex(attribute, value, label),
         Type::Boolean => {
-            return match boolean(&value) {
+            return match dialect::boolean(&value) {
                 Some(value) => Ok(Some(Value::Bool(value))),
                 None => Err(wrong(label, "true or false")),
             };
         }
-        Type::String | Type::DateTime | Type::Reference | Type::Binary => value.is_string(),
+        Type::String | Type::DateTime | Type::Reference => value.is_string(),
+        Type::Binary => value.as_str().is_some_and(is_base64),
         Type::Integer => value.is_i64() || value.is_u64(),
         Type::Decimal => value.is_number(),
     };
@@ -128,21 +165,10 @@ pub(crate) fn single(
     let wanted = match attribute.kind {
         Type::Integer => "a whole number",
         Type::Decimal => "a number",
+        Type::Binary => "a base64 text (RFC 7643 2.3.6)",
         _ => "a string",
     };
     Err(wrong(label, wanted))
-}
-
-/// `true`, `"True"` (Entra), `"false"` (Keycloak), 1 and 0.
-pub(crate) fn boolean(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(value) => Some(*value),
-        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
-        Value::Number(number) if number.as_u64() == Some(1) => Some(true),
-        Value::Number(number) if number.as_u64() == Some(0) => Some(false),
-        _ => None,
-    }
 }
 
 /// `schemas` for these attributes.
@@ -163,7 +189,7 @@ fn lists_enterprise(kind: Kind, value: &Value) -> Result<bool, Fault> {
     let is = |value: &Value| {
         value
             .as_str()
-            .is_some_and(|urn| kind == Kind::User && name::same(urn, ENTERPRISE))
+            .is_some_and(|urn| kind == Kind::User && dialect::is_enterprise(urn))
     };
     match value {
         Value::Array(urns) if urns.iter().all(Value::is_string) => Ok(urns.iter().any(is)),
@@ -178,14 +204,14 @@ fn keep(kept: &mut Map<String, Value>, kind: Kind, key: String, value: Value) ->
     if value.is_null() || is_password(&key) {
         return Ok(());
     }
-    if kind == Kind::User && name::same(&key, ENTERPRISE) {
+    if kind == Kind::User && dialect::is_enterprise(&key) {
         if let Some(extension) = enterprise(value)? {
             kept.insert(ENTERPRISE.to_owned(), extension);
         }
         return Ok(());
     }
     let Some(attribute) = core(kind, &key) else {
-        kept.insert(key, value);
+        kept.insert(key, without_passwords(value));
         return Ok(());
     };
     if attribute.mutability == Mutability::ReadOnly {
@@ -209,8 +235,9 @@ fn enterprise(value: Value) -> Result<Option<Value>, Fault> {
             continue;
         }
         match ENTERPRISE_USER.attribute(&key) {
+            None if is_password(&key) => {}
             None => {
-                kept.insert(key, value);
+                kept.insert(key, without_passwords(value));
             }
             Some(attribute) => {
                 if let Some(value) = coerce(attribute, value, attribute.name)? {
@@ -223,14 +250,16 @@ fn enterprise(value: Value) -> Result<Option<Value>, Fault> {
 }
 
 fn complex(attribute: &Attribute, value: Value, label: &str) -> Result<Option<Value>, Fault> {
-    let body = match value {
+    let mut body = match value {
         Value::Object(body) => body,
-        // Entra sends the manager as a bare id; some clients send bare ids as members.
-        Value::String(id) if matches!(attribute.name, "manager" | "members") => {
-            Map::from_iter([("value".to_owned(), Value::String(id))])
+        Value::String(id) => {
+            dialect::bare_id(attribute.name, id).ok_or_else(|| wrong(label, "an object"))?
         }
         _ => return Err(wrong(label, "an object")),
     };
+    if attribute.name == "roles" {
+        dialect::unpack_role(&mut body);
+    }
     let mut kept = Map::new();
     let mut seen = Spellings::default();
     for (key, value) in body {
@@ -239,8 +268,9 @@ fn complex(attribute: &Attribute, value: Value, label: &str) -> Result<Option<Va
             continue;
         }
         match attribute.sub(&key) {
+            None if is_password(&key) => {}
             None => {
-                kept.insert(key, value);
+                kept.insert(key, without_passwords(value));
             }
             Some(sub) => {
                 if let Some(value) = coerce(sub, value, &format!("{label}.{}", sub.name))? {
@@ -331,8 +361,7 @@ mod tests {
         check(
             Kind::User,
             json!({"urn:ietf:params:scim:schemas:extension:enterprise:2.0User": {"department": "d"}}),
-            json!({"urn:ietf:params:scim:schemas:extension:enterprise:2.0User": {"department": "d"},
-                   "schemas": [USER, "urn:ietf:params:scim:schemas:extension:enterprise:2.0User"]}),
+            json!({E: {"department": "d"}, "schemas": [USER, E]}),
         );
         check(
             Kind::User,
@@ -419,6 +448,21 @@ mod tests {
             ),
             (json!({"schemas": 5}), "invalidValue", "schemas"),
             (
+                json!({E: {"division": "1"}, "urn:scim:schemas:extension:enterprise:2.0": {}}),
+                "invalidSyntax",
+                E,
+            ),
+            (
+                json!({"x509Certificates": [{"value": "-----secret-----"}]}),
+                "invalidValue",
+                "x509Certificates.value must be a base64 text",
+            ),
+            (
+                json!({"x509Certificates": [{"value": 5}]}),
+                "invalidValue",
+                "x509Certificates.value",
+            ),
+            (
                 json!({"emails": vec![json!({"value": "x"}); 1001]}),
                 "invalidValue",
                 "emails may hold at most 1000",
@@ -433,6 +477,63 @@ mod tests {
         }
         let members = json!({"members": vec![json!({"value": "x"}); 1001]});
         assert!(normalised(Kind::Group, &members).is_ok());
+    }
+
+    #[test]
+    fn base64_is_told_from_other_text() {
+        for fine in [
+            "",
+            "QUJD",
+            "QUI=",
+            "QUI",
+            "QQ==",
+            "QQ",
+            "+/+/",
+            "QUJD\r\nQUI=\n",
+        ] {
+            assert!(is_base64(fine), "{fine:?}");
+        }
+        for wrong in [
+            "QUJDQ",
+            "QQ=",
+            "Q===",
+            "QU=D",
+            "====",
+            "=",
+            "QU JD",
+            "-_-_",
+            "QUI=QUI=",
+            "\u{e4}bcd",
+            "not base64!",
+        ] {
+            assert!(!is_base64(wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_dropped_wherever_it_stands() {
+        for key in [
+            "password",
+            "PASSWORD",
+            "urn:x:1.0:User:password",
+            "password.value",
+            "login.Password",
+        ] {
+            assert!(is_password(key), "{key}");
+        }
+        for key in ["passwords", "urn:password:1.0:User", "passwordPolicy", ""] {
+            assert!(!is_password(key), "{key}");
+        }
+        let secret =
+            json!({"password": "secret", "deep": [[{"urn:x:PassWord": "secret"}]], "b": 1});
+        let kept = json!({"deep": [[{}]], "b": 1});
+        check(
+            Kind::User,
+            json!({"own": secret, E: {"password": "secret", "own": secret}, "urn:x:1": secret,
+                   "emails": [{"value": "v", "password": "secret", "own": secret}], "name": {"Password": "secret"}}),
+            json!({"own": kept, E: {"own": kept}, "urn:x:1": kept, "emails": [{"value": "v", "own": kept}],
+                   "schemas": [USER, E, "urn:x:1"]}),
+        );
     }
 
     #[test]
