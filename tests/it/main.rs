@@ -11,6 +11,8 @@
 mod cli;
 mod concurrency;
 mod crash;
+mod dialects;
+mod facts;
 mod flows;
 mod histories;
 mod house;
