@@ -69,7 +69,7 @@ impl Operation {
 /// # Errors
 /// [`Fault::NoTarget`], [`Fault::InvalidPath`], [`Fault::InvalidFilter`], [`Fault::InvalidValue`],
 /// [`Fault::InvalidSyntax`] or [`Fault::Mutability`]: the first operation that cannot be done undoes all. Also
-/// [`Fault::InvalidValue`] when what a resource must have would be gone.
+/// [`Fault::Mutability`] when what a resource must have would be gone, [`Fault::InvalidValue`] when it would be empty.
 pub fn apply(
     kind: Kind,
     attributes: &Map<String, Value>,
@@ -93,6 +93,13 @@ pub fn apply(
     }
     let after = normalise(kind, draft.attributes)?;
     if check_required(kind, attributes).is_ok() {
+        let key = schema::required(kind);
+        if !after.contains_key(key) {
+            return Err(Fault::Mutability(format!(
+                "{key} is required on a {} and cannot be removed (RFC 7644 3.5.2.2).",
+                kind.name()
+            )));
+        }
         check_required(kind, &after)?;
     }
     Ok(Applied {

@@ -13,7 +13,7 @@ use super::Kind;
 use super::dialect;
 use super::name::{self, AttrPath, ENTERPRISE};
 
-pub(crate) use normalise::{VALUES, coerce, is_password, single, too_many};
+pub(crate) use normalise::{VALUES, coerce, is_password, required, single, too_many};
 pub use normalise::{check_required, normalise};
 
 /// A data type (RFC 7643 2.3).

@@ -83,7 +83,7 @@ fn judge(step: &Value, answer: &Answer, known: &BTreeMap<String, String>) -> Vec
         let error = Value::from("urn:ietf:params:scim:api:messages:2.0:Error");
         let schemas = answer.body["schemas"].as_array();
         if !schemas.is_some_and(|schemas| schemas.contains(&error))
-            || answer.body["status"] != status.to_string()
+            || answer.body["status"].as_str() != Some(status.to_string().as_str())
         {
             why.push(format!("not a SCIM error: {}", answer.body));
         }

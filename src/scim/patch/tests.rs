@@ -415,7 +415,11 @@ fn what_is_refused() {
             json!({"op": "add", "path": "emails", "value": "x@example.com"}),
             "invalidValue",
         ),
-        (json!({"op": "remove", "path": "userName"}), "invalidValue"),
+        (json!({"op": "remove", "path": "userName"}), "mutability"),
+        (
+            json!({"op": "replace", "path": "userName", "value": null}),
+            "mutability",
+        ),
         (
             json!({"op": "replace", "path": "userName", "value": ""}),
             "invalidValue",

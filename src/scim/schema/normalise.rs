@@ -55,15 +55,20 @@ pub fn normalise(kind: Kind, body: Map<String, Value>) -> Result<Map<String, Val
     Ok(kept)
 }
 
+/// The one attribute that a client must give (RFC 7643 4.1.1, 4.2).
+pub(crate) fn required(kind: Kind) -> &'static str {
+    match kind {
+        Kind::User => "userName",
+        Kind::Group => "displayName",
+    }
+}
+
 /// Checks that a user has a userName and a group a displayName.
 ///
 /// # Errors
 /// [`Fault::InvalidValue`] naming what is missing.
 pub fn check_required(kind: Kind, attributes: &Map<String, Value>) -> Result<(), Fault> {
-    let key = match kind {
-        Kind::User => "userName",
-        Kind::Group => "displayName",
-    };
+    let key = required(kind);
     match attributes.get(key).and_then(Value::as_str) {
         Some(text) if !text.trim().is_empty() => Ok(()),
         _ => Err(Fault::InvalidValue(format!(
@@ -110,7 +115,7 @@ fn is_base64(text: &str) -> bool {
     }
     match padding {
         0 => digits % 4 != 1,
-        _ => padding < 3 && (digits + padding) % 4 == 0,
+        _ => padding < 3 && (digits + padding).is_multiple_of(4),
     }
 }
 
