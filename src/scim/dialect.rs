@@ -114,7 +114,9 @@ pub(crate) fn unpack_role(role: &mut Map<String, Value>) {
     };
     // What is packed twice is nothing that Entra sends, and stays.
     let plain = |value: &Value| value.as_str().is_some_and(|text| !looks_packed(text));
-    if !name::get(&inner, "value").is_some_and(plain) {
+    let mut values = inner.iter().filter(|(key, _)| name::same(key, "value"));
+    let one = values.next().is_some_and(|(_, value)| plain(value));
+    if !one || values.next().is_some() {
         return;
     }
     for (key, value) in inner {

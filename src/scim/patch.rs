@@ -293,4 +293,6 @@ impl Draft {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -218,6 +218,7 @@ fn a_role_is_unpacked_once_and_only_if_it_is_one() {
         json!({"value": "{\"value\":5}"}),
         json!({"value": "{\"value\":\"a\",\"value\":\"b\"}"}),
         json!({"value": "{\"value\":\"{\\\"value\\\":\\\"e\\\"}\"}"}),
+        json!({"value": "{\"Value\":\"a\",\"vALUE\":\"{}\"}"}),
         json!({"value": "[1]"}),
     ] {
         assert_eq!(unpacked(stays.clone()), stays);
