@@ -32,6 +32,31 @@ impl Draft {
         })
     }
 
+    /// Checks that what is kept of the resource does not grow over `limit` bytes of JSON: many PATCHes could make of it what
+    /// no single body may hold, and what an IdP could then not PUT back. What is too large already may still change without
+    /// growing, so that a removal is never refused.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidValue`] naming the limit.
+    pub fn check_size(&self, limit: usize) -> Result<(), Fault> {
+        if !self.differs() || self.resource.deleted.is_some() {
+            return Ok(());
+        }
+        let size = written(&self.resource.attributes);
+        let before = || {
+            self.before
+                .as_ref()
+                .map_or(0, |before| written(&before.attributes))
+        };
+        if size <= limit || size <= before() {
+            return Ok(());
+        }
+        Err(Fault::InvalidValue(format!(
+            "The {} would hold {size} bytes of attributes; at most {limit} are kept, as many as a body may have (server.limits.body).",
+            self.resource.kind.name()
+        )))
+    }
+
     /// The attributes that change, for the journal. `redacted` names those whose values are not shown.
     #[must_use]
     pub fn changed(&self, redacted: &dyn Fn(&str) -> bool) -> Vec<Changed> {
@@ -170,6 +195,26 @@ pub fn change(
     Ok(draft)
 }
 
+/// How many bytes the attributes take as JSON, without writing them anywhere.
+fn written(attributes: &Map<String, Value>) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Strings for keys and a sink that takes all: cannot fail. If it did, nothing would fit.
+    match serde_json::to_writer(&mut count, attributes) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX,
+    }
+}
+
 fn operation(before: &Resource, after: &Resource, members: &MemberDelta) -> Operation {
     let active = |resource: &Resource| {
         resource
@@ -228,4 +273,66 @@ fn take_members(
         add,
         remove: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn user(attributes: Value) -> Resource {
+        Resource {
+            handle: Handle(1),
+            id: Id::from("u1"),
+            kind: Kind::User,
+            version: 1,
+            created: Timestamp(0),
+            modified: Timestamp(0),
+            owner: String::from("idp"),
+            deleted: None,
+            attributes: attributes.as_object().cloned().unwrap(),
+            links: Vec::new(),
+        }
+    }
+
+    fn draft(before: Option<Value>, after: Value) -> Draft {
+        Draft {
+            resource: user(after),
+            before: before.map(user),
+            members: MemberDelta::default(),
+            operation: Operation::Update,
+        }
+    }
+
+    #[test]
+    fn a_resource_does_not_grow_over_the_limit_and_may_always_shrink() {
+        let (small, large, larger) = (
+            json!({"userName": "a", "active": true}),
+            json!({"userName": "a", "active": true, "note": "x".repeat(100)}),
+            json!({"userName": "a", "active": true, "note": "y".repeat(101)}),
+        );
+        let limit = large.to_string().len();
+        for (before, after, limit, fits) in [
+            (None, &large, limit, true),
+            (None, &large, limit - 1, false),
+            (Some(&small), &large, limit, true),
+            (Some(&small), &larger, limit, false),
+            // What is too large already, because the limit came down.
+            (Some(&large), &larger, 50, false),
+            (Some(&larger), &large, 50, true),
+            (Some(&large), &large, 50, true),
+        ] {
+            let draft = draft(before.cloned(), after.clone());
+            let checked = draft.check_size(limit);
+            assert_eq!(checked.is_ok(), fits, "{checked:?}");
+            if let Err(fault) = checked {
+                assert_eq!(fault.scim_type(), Some("invalidValue"));
+                assert!(fault.public().contains("server.limits.body"));
+            }
+        }
+        let mut gone = draft(Some(large), larger);
+        gone.resource.deleted = Some(Timestamp(1));
+        assert_eq!(gone.check_size(10), Ok(()), "a removal is never refused");
+    }
 }

@@ -73,8 +73,19 @@ pub fn patch(data: &[u8]) {
             );
             let members = &applied.members;
             assert!(!members.add.iter().any(|id| members.remove.contains(id)));
-            assert!(name::get(&applied.attributes, "password").is_none());
+            assert!(!holds_password(&Value::Object(applied.attributes)));
         }
+    }
+}
+
+/// Whether a password stands anywhere in it.
+fn holds_password(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .any(|(key, value)| name::same(key, "password") || holds_password(value)),
+        Value::Array(values) => values.iter().any(holds_password),
+        _ => false,
     }
 }
 
@@ -147,6 +158,7 @@ mod tests {
             operation("schemas", "[]"),
             r#"{"Operations":[{"op":"add","value":{"urn:ietf:params:scim:schemas:core:2.0:User":{"urn:ietf:params:scim:schemas:core:2.0:User":{"title":null}}}}]}"#.into(),
             r#"{"Operations":[{"op":"add","value":{"password.x":1,"PASSWORD":2,"":3,"urn:":{},"urn:a":{"":1},"[":[]}}]}"#.into(),
+            r#"{"Operations":[{"op":"add","value":{"own":{"password":1},"urn:x:1.0:User:Password":"x","a.password":2}},{"op":"add","path":"urn:x:1.0:User","value":{"b":[{"PASSWORD":1}]}},{"op":"add","path":"roles","value":[{"value":"{\"Value\":\"a\",\"vALUE\":\"{}\"}"},{"value":"{\"value\":\"b\",\"password\":\"c\"}"}]}]}"#.into(),
             r#"{"members":[{"value":"a","operation":"delete"},"b",{"value":"b","operation":"DELETE"}]}"#.into(),
             "[1e-320,0.1,-0.0,18446744073709551615,\"\\ud83d\\ude00\"]".into(),
         ];

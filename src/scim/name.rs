@@ -55,7 +55,7 @@ impl AttrPath {
                     sub: None,
                 });
             }
-            // Entra's old job type writes a dot where the colon belongs.
+            // Entra's old job type writes a dot where the colon belongs (fact 36).
             if let Some(rest) = rest.strip_prefix('.') {
                 let (attr, sub) = names(rest)?;
                 return Ok(Self {

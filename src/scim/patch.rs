@@ -12,11 +12,12 @@ mod read;
 use serde_json::{Map, Value};
 
 use super::Kind;
+use super::dialect::{self, unwrap_one};
 use super::name::{self, AttrPath, ENTERPRISE};
 use super::path::Path;
 use super::schema::{self, Mutability, check_required, normalise};
 use crate::error::Fault;
-use edit::{Target, edit, unwrap_one};
+use edit::{Target, edit};
 use members::Members;
 
 pub use members::MemberDelta;
@@ -68,7 +69,7 @@ impl Operation {
 /// # Errors
 /// [`Fault::NoTarget`], [`Fault::InvalidPath`], [`Fault::InvalidFilter`], [`Fault::InvalidValue`],
 /// [`Fault::InvalidSyntax`] or [`Fault::Mutability`]: the first operation that cannot be done undoes all. Also
-/// [`Fault::InvalidValue`] when what a resource must have would be gone.
+/// [`Fault::Mutability`] when what a resource must have would be gone, [`Fault::InvalidValue`] when it would be empty.
 pub fn apply(
     kind: Kind,
     attributes: &Map<String, Value>,
@@ -92,6 +93,13 @@ pub fn apply(
     }
     let after = normalise(kind, draft.attributes)?;
     if check_required(kind, attributes).is_ok() {
+        let key = schema::required(kind);
+        if !after.contains_key(key) {
+            return Err(Fault::Mutability(format!(
+                "{key} is required on a {} and cannot be removed (RFC 7644 3.5.2.2).",
+                kind.name()
+            )));
+        }
         check_required(kind, &after)?;
     }
     Ok(Applied {
@@ -156,10 +164,14 @@ impl Draft {
     }
 
     /// One entry of a value that came without a path. Its key may be an attribute, a path (Entra: `name.givenName`,
-    /// `urn:...:User:employeeNumber`) or an extension's URN.
+    /// `urn:...:User:employeeNumber`, facts 33 and 137) or an extension's URN.
     fn entry(&mut self, op: Op, key: String, value: Value) -> Result<(), Fault> {
+        let whole = value.is_object() || value.is_null();
+        if whole && self.kind == Kind::User && dialect::is_enterprise(&key) {
+            return self.extension(op, ENTERPRISE, Some(value));
+        }
         let path = Path::parse(&key, super::filter::Bounds::default()).ok();
-        if name::is_urn(&key) && (value.is_object() || value.is_null()) {
+        if name::is_urn(&key) && whole {
             let known = path.as_ref().is_some_and(|path| {
                 let urn = path.attr.urn.as_deref().unwrap_or_default();
                 let schemas = schema::schemas(self.kind);
@@ -175,7 +187,7 @@ impl Draft {
             let key = name::key(&self.attributes, &key).map_or(key.clone(), str::to_owned);
             return edit(&mut self.attributes, &Target::plain(&key), op, Some(value));
         };
-        // Okta and authentik send read-only attributes along; they are not meant to change.
+        // Okta and authentik send read-only attributes along (facts 63, 97); they are not meant to change.
         if !path.attr.attr.is_empty() && self.is_read_only(&path.attr) {
             return Ok(());
         }
@@ -184,7 +196,7 @@ impl Draft {
 
     /// An operation on all of an extension.
     fn extension(&mut self, op: Op, urn: &str, value: Option<Value>) -> Result<(), Fault> {
-        let key = if self.kind == Kind::User && name::same(urn, ENTERPRISE) {
+        let key = if self.kind == Kind::User && dialect::is_enterprise(urn) {
             ENTERPRISE
         } else {
             name::key(&self.attributes, urn).unwrap_or(urn)
@@ -268,9 +280,9 @@ impl Draft {
         self.kind == Kind::Group && self.is_core(attr) && name::same(&attr.attr, "members")
     }
 
-    /// `schemas` is made anew after every change; a password never gets this far.
+    /// `schemas` is made anew after every change; a password is never kept, whatever its URN.
     fn is_ignored(&self, attr: &AttrPath) -> bool {
-        self.is_core(attr) && (name::same(&attr.attr, "schemas") || schema::is_password(&attr.attr))
+        schema::is_password(&attr.attr) || (self.is_core(attr) && name::same(&attr.attr, "schemas"))
     }
 
     fn is_read_only(&self, attr: &AttrPath) -> bool {
@@ -280,5 +292,7 @@ impl Draft {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! Method, path, query and body -> one closed enum: what a client wants.
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::bulk::Bulk;
+use super::dialect;
 use super::discovery::Document;
 use super::filter::{self, Filter};
 use super::name::AttrPath;
@@ -249,29 +249,25 @@ struct Asked {
 }
 
 impl Asked {
-    /// Unknown parameters are ignored (RFC 7644 3.4.2; Entra's `aadOptscim062020` may be among them). Names fold case.
+    /// Unknown parameters are ignored (RFC 7644 3.4.2; Entra's `aadOptscim062020` may be among them, facts 31 and 35).
+    /// Names fold case.
     fn of_query(query: Option<&str>) -> Result<Self, Fault> {
         let mut asked = Self::default();
-        for pair in query.unwrap_or("").split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.replace('+', " ");
-            let Ok(value) = percent_decode_str(&value).decode_utf8() else {
-                return Err(Fault::InvalidSyntax(String::from(
-                    "The query is not UTF-8.",
-                )));
-            };
+        for part in dialect::query_parts(query.unwrap_or_default()) {
+            let (name, value) =
+                part.map_err(|_| Fault::InvalidSyntax(String::from("The query is not UTF-8.")))?;
             let number = |text: &str| match text.trim() {
                 "" => Ok(None),
                 text => text.parse::<i64>().map(Some).map_err(|_| whole(name)),
             };
             let list = || value.split(',').map(str::to_owned).collect();
             match name.to_ascii_lowercase().as_str() {
-                "filter" => asked.filter = Some(value.into_owned()),
-                "sortby" => asked.sort_by = Some(value.into_owned()),
-                "sortorder" => asked.sort_order = Some(value.into_owned()),
+                "filter" => asked.filter = Some(value),
+                "sortby" => asked.sort_by = Some(value),
+                "sortorder" => asked.sort_order = Some(value),
                 "startindex" => asked.start_index = number(&value)?,
                 "count" => asked.count = number(&value)?,
-                "cursor" => asked.cursor = Some(value.into_owned()),
+                "cursor" => asked.cursor = Some(value),
                 "attributes" => asked.attributes = list(),
                 "excludedattributes" => asked.excluded = list(),
                 _ => {}

@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Kind;
+use super::dialect;
 use super::name::{self, AttrPath, ENTERPRISE};
 
-pub(crate) use normalise::{VALUES, coerce, is_password, single, too_many};
+pub(crate) use normalise::{VALUES, coerce, is_password, required, single, too_many};
 pub use normalise::{check_required, normalise};
 
 /// A data type (RFC 7643 2.3).
@@ -193,7 +194,7 @@ pub fn schemas(kind: Kind) -> &'static [&'static Schema] {
 #[must_use]
 pub fn find(kind: Kind, path: &AttrPath) -> Option<&'static Attribute> {
     let attribute = match &path.urn {
-        Some(urn) if name::same(urn, ENTERPRISE) && kind == Kind::User => {
+        Some(urn) if kind == Kind::User && dialect::is_enterprise(urn) => {
             ENTERPRISE_USER.attribute(&path.attr)?
         }
         Some(urn) if !name::same(urn, kind.schema()) => return None,
@@ -261,7 +262,7 @@ pub(crate) fn place(kind: Kind, attributes: &Map<String, Value>, path: &AttrPath
         attribute,
     };
     match &path.urn {
-        Some(urn) if kind == Kind::User && name::same(urn, ENTERPRISE) => {
+        Some(urn) if kind == Kind::User && dialect::is_enterprise(urn) => {
             enterprise(ENTERPRISE_USER.attribute(&path.attr), &path.attr)
         }
         Some(urn) if !name::same(urn, kind.schema()) => {

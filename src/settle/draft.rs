@@ -53,6 +53,7 @@ impl Engine {
             Some(earlier) if birth.is_some() => again(earlier, now),
             _ => draft(&view, client, write, birth, now)?,
         };
+        draft.check_size(self.limits.body)?;
         unique(&view, client, &draft)?;
         let members = members(&view, &draft, now)?;
         let wanted = claims(client, &draft, members.as_ref());

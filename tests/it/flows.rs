@@ -186,7 +186,7 @@ async fn errors_are_scim_json_and_change_nothing() {
                 json!([{"op": "replace", "path": "userName", "value": null}]),
             )),
             400,
-            Some("invalidValue"),
+            Some("mutability"),
         ),
     ];
     for (method, path, body, status, scim_type) in cases {

@@ -11,7 +11,9 @@
 mod cli;
 mod concurrency;
 mod crash;
+mod dialects;
 mod discovery;
+mod facts;
 mod flows;
 mod histories;
 mod house;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::shape::{PatchResponse, PutMembers};
 use crate::scim::filter::{Bounds, Filter};
-use crate::scim::schema::COMMON;
+use crate::scim::schema::{COMMON, Mutability};
 
 const BASE: &str = "https://h.example/scim/v2";
 
@@ -300,7 +300,7 @@ fn a_body_is_kept_as_its_schema_says() {
     body.insert(ENTERPRISE_USER.urn.to_owned(), extension.clone().into());
     let kept = schema::normalise(Kind::User, body).unwrap();
     for attribute in USER.attributes {
-        let written = attribute.mutability == crate::scim::schema::Mutability::ReadWrite;
+        let written = attribute.mutability == Mutability::ReadWrite;
         let wanted = written.then(|| sample(attribute));
         assert_eq!(
             kept.get(attribute.name),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Filter, Node, Op, Test};
 use crate::scim::Kind;
+use crate::scim::dialect;
 use crate::scim::name::{self, AttrPath};
 use crate::scim::schema::{self, Attribute, Type, fold};
 
@@ -199,10 +200,9 @@ fn order(attribute: Option<&'static Attribute>, value: &Value, wanted: &Value) -
         },
         // Booleans have no order: equal, or nothing.
         (Value::Bool(value), Value::Bool(wanted)) => (value == wanted).then_some(Ordering::Equal),
-        // Entra: roles[primary eq "True"].
-        (Value::Bool(value), Value::String(wanted)) => wanted
-            .eq_ignore_ascii_case(if *value { "true" } else { "false" })
-            .then_some(Ordering::Equal),
+        (Value::Bool(value), Value::String(wanted)) => {
+            (dialect::truth(wanted) == Some(*value)).then_some(Ordering::Equal)
+        }
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::{Bounds, Filter, FilterError, Node, Op, TERMS, Test};
+use crate::scim::dialect;
 use crate::scim::name::{self, AttrPath};
 
 /// Parses a whole text.
@@ -376,7 +377,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// A value without quotation marks. Entra's documentation has `externalId eq jyoung`, old authentik sends such.
+/// A value without quotation marks.
 fn literal(word: &str, quoted_only: bool) -> Option<Value> {
     for (literal, value) in [
         ("true", Value::Bool(true)),
@@ -397,12 +398,7 @@ fn literal(word: &str, quoted_only: bool) -> Option<Value> {
     if quoted_only {
         return None;
     }
-    let bare = word.starts_with(char::is_alphanumeric)
-        && !word.ends_with('.')
-        && word
-            .chars()
-            .all(|c| c.is_alphanumeric() || "@._-+:/=%~#".contains(c));
-    bare.then(|| Value::String(word.to_owned()))
+    dialect::is_bare_value(word).then(|| Value::String(word.to_owned()))
 }
 
 /// A number by JSON's grammar (RFC 8259 6).

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Op;
 use crate::error::Fault;
+use crate::scim::dialect::{self, clears_manager, unwrap_one};
 use crate::scim::filter::Filter;
 use crate::scim::name;
 use crate::scim::schema::{Attribute, Type, VALUES, coerce, same_folded, single, too_many};
@@ -74,16 +75,8 @@ pub(super) fn edit(
     if many {
         edit_many(object, target, op, value)
     } else {
-        // Entra, 2026: a filter on a single-valued attribute. It has no meaning and is left out.
+        // Entra, 2026: a filter on a single-valued attribute (fact 29). It has no meaning and is left out.
         edit_one(object, target, op, value)
-    }
-}
-
-/// `["false"]` is `"false"` (Oracle, SCIM-SDK), `[]` nothing. Two values stay an array, which then fits nothing single.
-pub(super) fn unwrap_one(value: Value) -> Value {
-    match value {
-        Value::Array(mut values) if values.len() < 2 => values.pop().unwrap_or(Value::Null),
-        other => other,
     }
 }
 
@@ -133,7 +126,7 @@ fn edit_one(
         object.insert(target.key.to_owned(), value);
         return Ok(());
     }
-    // RFC 7644 3.5.2.3: sub-attributes that are not given stay. Those given as null go.
+    // RFC 7644 3.5.2.3: sub-attributes that are not given stay (fact 30). Those given as null go.
     if let (Value::Object(given), Some(Value::Object(current))) =
         (&value, object.get_mut(target.key))
     {
@@ -176,19 +169,6 @@ fn merge(
     }
     current.extend(given);
     Ok(())
-}
-
-/// Entra clears a manager by `""` or `{"value": ""}`.
-fn clears_manager(sub: Option<&str>, value: &Value) -> bool {
-    match value {
-        Value::String(id) => id.is_empty(),
-        Value::Object(manager) if sub.is_none() => match name::get(manager, "value") {
-            Some(Value::String(id)) => id.is_empty(),
-            Some(Value::Null) => true,
-            _ => false,
-        },
-        _ => false,
-    }
 }
 
 fn edit_many(
@@ -273,18 +253,12 @@ fn many(target: &Target<'_>, values: Value) -> Result<Vec<Value>, Fault> {
         Some(attribute) => coerce(attribute, values, target.key)?.unwrap_or_default(),
         None => values,
     };
-    Ok(match values {
-        Value::Array(values) => values,
-        one => vec![one],
-    })
+    Ok(dialect::values(values))
 }
 
-/// Removes the values that a `remove` without a filter names, and no others.
+/// Removes the values that a `remove` without a filter names, and no others (facts 26, 130).
 fn remove_given(list: &mut Vec<Value>, attribute: Option<&'static Attribute>, values: Value) {
-    let values = match values {
-        Value::Array(values) => values,
-        one => vec![one],
-    };
+    let values = dialect::values(values);
     list.retain(|value| !values.iter().any(|given| is_named(attribute, value, given)));
 }
 
@@ -393,8 +367,8 @@ fn set_selected(
     };
     let value = fit(attribute, value, &format!("{}.{key}", target.key))?;
     if places.is_empty() {
-        // Entra replaces emails[type eq "work"].value where there is none yet; a noTarget, which the RFC asks for, would
-        // undo the rest of its PATCH as well.
+        // Entra replaces emails[type eq "work"].value where there is none yet (fact 20); a noTarget, which the RFC asks for,
+        // would undo the rest of its PATCH as well (fact 133).
         places.push(list.len());
         list.push(stamped(target)?);
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Op;
 use crate::error::Fault;
+use crate::scim::dialect;
 use crate::scim::filter::Filter;
 use crate::scim::name;
 
@@ -64,8 +65,9 @@ impl Members {
                 self.empty();
                 self.note(ids, true);
             }
-            // Entra and authentik: remove with a value removes that, not all.
+            // Entra and authentik (facts 26, 96): remove with a value removes that, not all.
             (Op::Remove, Some(value)) => self.note(ids(value)?, false),
+            // Keycloak empties a group so (fact 107).
             (Op::Remove, None) if sub.is_none() => self.empty(),
             (Op::Remove, None) => {
                 return Err(Fault::InvalidPath(
@@ -106,11 +108,7 @@ impl Members {
 
 /// The ids that a value names: an array, an object or a string.
 fn ids(value: Value) -> Result<Vec<String>, Fault> {
-    let values = match value {
-        Value::Array(values) => values,
-        one => vec![one],
-    };
-    values
+    dialect::values(value)
         .into_iter()
         .map(|value| {
             let id = match &value {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{Op, Operation};
 use crate::error::Fault;
 use crate::scim::Kind;
+use crate::scim::dialect;
 use crate::scim::filter::Bounds;
 use crate::scim::name::{self, AttrPath};
 use crate::scim::path::Path;
@@ -30,6 +31,7 @@ pub(super) fn read(kind: Kind, body: &Value, max_ops: usize) -> Result<Vec<Opera
             operations.len()
         )));
     }
+    // Microsoft's validator sends an empty array (fact 27): nothing is asked, nothing changes.
     operations.iter().map(operation).collect()
 }
 
@@ -38,7 +40,7 @@ fn operation(operation: &Value) -> Result<Operation, Fault> {
         return Err(syntax("An operation is an object."));
     };
     let word = once(operation, "op")?.and_then(Value::as_str);
-    let Some(op) = word.and_then(op) else {
+    let Some(op) = word.and_then(dialect::op) else {
         return Err(syntax("An operation needs op: add, replace or remove."));
     };
     let path = match once(operation, "path")? {
@@ -60,19 +62,7 @@ fn operation(operation: &Value) -> Result<Operation, Fault> {
     Ok(Operation { op, path, value })
 }
 
-/// Entra writes `Add`, `Replace`, `Remove`.
-fn op(word: &str) -> Option<Op> {
-    [
-        ("add", Op::Add),
-        ("replace", Op::Replace),
-        ("remove", Op::Remove),
-    ]
-    .into_iter()
-    .find(|(name, _)| word.eq_ignore_ascii_case(name))
-    .map(|(_, op)| op)
-}
-
-/// SCIM 1.1: members to add or delete, and other attributes to replace.
+/// SCIM 1.1 (OneLogin, fact 81): members to add or delete, and other attributes to replace.
 fn delta(body: &Map<String, Value>, members: &Value) -> Result<Vec<Operation>, Fault> {
     let Value::Array(members) = members else {
         return Err(syntax("members is an array."));
