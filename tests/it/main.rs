@@ -17,4 +17,5 @@ mod house;
 mod logs;
 mod process;
 mod reads;
+mod replies;
 mod transcripts;
