@@ -296,21 +296,22 @@ impl Gateway {
         if deleting {
             return Ok(Reply::empty(204));
         }
-        let members = if patching {
-            Members::UpTo(read::MEMBERS_IN_WRITE_REPLY)
-        } else {
-            Members::All
-        };
-        let view = engine.store.view()?;
-        let handle = settled.handle;
-        let found = read::by_handle(&view, &self.base, kind, handle, &projection, members)?;
-        line.id.clone_from(&found.id);
+        let (view, handle) = (engine.store.view()?, settled.handle);
         if quiet_patch {
+            let found = read::head(&view, &self.base, kind, handle)?;
+            line.id = found.id;
             return Ok(Reply {
                 etag: Some(found.etag),
                 ..Reply::empty(204)
             });
         }
+        let members = if patching {
+            Members::UpTo(read::MEMBERS_IN_WRITE_REPLY)
+        } else {
+            Members::All
+        };
+        let found = read::by_handle(&view, &self.base, kind, handle, &projection, members)?;
+        line.id.clone_from(&found.id);
         let status = if creating { 201 } else { 200 };
         Ok(reply::one(status, found, view, &self.base))
     }

@@ -80,6 +80,19 @@ pub fn by_handle(
     rendering.one(kind, handle, Conditions::default())
 }
 
+/// One resource by its handle, without its text: what a reply says of it that does not show it.
+///
+/// # Errors
+/// 404.
+pub fn head(view: &View, base: &str, kind: Kind, handle: Handle) -> Result<Found, Fault> {
+    let known = Conditions {
+        if_none_match: Some("*"),
+        ..Conditions::default()
+    };
+    let projection = Projection::default();
+    Rendering::new(view, base, &projection, Members::All).one(kind, handle, known)
+}
+
 /// A page of resources (RFC 7644 3.4.2).
 ///
 /// # Errors

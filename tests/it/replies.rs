@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use usher::scim::{Id, Kind, Resource};
-use usher::store::{ChangeSet, MemberEdit, Put};
+use usher::store::{ChangeSet, Key, MemberEdit, Put};
 
 use crate::house::{Answer, House, PATIENCE, Plan, TOKEN};
 
@@ -309,57 +309,61 @@ async fn users_show_the_groups_that_their_groups_are_in() {
     );
 }
 
-/// Stores a group of so many users straight into the directory; each id is as long as `pad` and some.
-async fn store_group(house: &House, name: &str, members: usize, pad: usize) -> String {
-    let store = &house.serving.gateway.engine().expect("it is open").store;
-    let resource = |kind: Kind, name: &str| {
-        let now = house.clock.now();
-        let (handle, id) = store.mint(now, 7);
-        let (key, id) = match kind {
-            Kind::User => ("userName", format!("{id}{}", "x".repeat(pad))),
-            Kind::Group => ("displayName", id.to_string()),
-        };
-        let mut attributes = Map::new();
-        attributes.insert(String::from("schemas"), json!([kind.schema()]));
-        attributes.insert(key.to_owned(), json!(name));
-        Resource {
-            handle,
-            id: Id::from(id.as_str()),
-            kind,
-            version: 1,
-            created: now,
-            modified: now,
-            owner: String::from("okta"),
-            deleted: None,
-            attributes,
-            links: Vec::new(),
-        }
+/// A resource that was never asked for; a user's id is as long as `pad` and some.
+fn resource(house: &House, kind: Kind, name: &str, pad: usize) -> Resource {
+    let now = house.clock.now();
+    let engine = house.serving.gateway.engine().expect("it is open");
+    let (handle, id) = engine.store.mint(now, 7);
+    let (key, id) = match kind {
+        Kind::User => ("userName", format!("{id}{}", "x".repeat(pad))),
+        Kind::Group => ("displayName", id.to_string()),
     };
-    let put = |resource: &Resource| Put {
+    let mut attributes = Map::new();
+    attributes.insert(String::from("schemas"), json!([kind.schema()]));
+    attributes.insert(key.to_owned(), json!(name));
+    Resource {
+        handle,
+        id: Id::from(id.as_str()),
+        kind,
+        version: 1,
+        created: now,
+        modified: now,
+        owner: String::from("okta"),
+        deleted: None,
+        attributes,
+        links: Vec::new(),
+    }
+}
+
+fn put(resource: &Resource) -> Put {
+    Put {
         resource: resource.clone(),
         expect: None,
         before: None,
-    };
-    let group = resource(Kind::Group, name);
-    let users = (0..members).map(|at| resource(Kind::User, &format!("{name}-{at}@x.example")));
-    let users: Vec<Resource> = users.collect();
+    }
+}
+
+/// Stores a group of so many users straight into the directory.
+async fn store_group(house: &House, name: &str, members: usize, pad: usize) -> String {
+    let group = resource(house, Kind::Group, name, 0);
     let mut puts = vec![put(&group)];
-    puts.extend(users.iter().map(put));
-    let add = users
-        .iter()
-        .map(|one| (one.handle, one.id.clone(), one.kind));
-    let edit = MemberEdit {
+    let mut edit = MemberEdit {
         group: group.handle,
         group_id: Some(group.id.clone()),
-        add: add.collect(),
         ..MemberEdit::default()
     };
+    for at in 0..members {
+        let user = resource(house, Kind::User, &format!("{name}-{at}@x.example"), pad);
+        puts.push(put(&user));
+        edit.add.push((user.handle, user.id, user.kind));
+    }
     let set = ChangeSet {
         puts,
         members: vec![edit],
         ..ChangeSet::default()
     };
-    store.commit(set).await.expect("stored");
+    let engine = house.serving.gateway.engine().expect("it is open");
+    engine.store.commit(set).await.expect("stored");
     group.id.to_string()
 }
 
@@ -612,4 +616,38 @@ async fn endpoints_say_which_methods_they_take() {
     let empty = house.ask("GET", "/Users?count=0", None).await.expect(200);
     assert_eq!(empty.body["Resources"], json!([]));
     assert_eq!(empty.body["itemsPerPage"], 0);
+}
+
+#[tokio::test]
+async fn a_user_of_very_many_groups_shows_the_first_thousand() {
+    let house = House::new().await;
+    let id = house
+        .ask("POST", "/Users", Some(&ada()))
+        .await
+        .expect(201)
+        .id();
+    let store = &house.serving.gateway.engine().expect("it is open").store;
+    let user = {
+        let view = store.view().unwrap();
+        let handle = view.find(&Key::Id(Kind::User, &id)).unwrap().unwrap();
+        (handle, Id::from(id.as_str()), Kind::User)
+    };
+    let mut set = ChangeSet::default();
+    for at in 0..=usher::read::GROUPS {
+        let group = resource(&house, Kind::Group, &format!("g{at}"), 0);
+        set.members.push(MemberEdit {
+            group: group.handle,
+            group_id: Some(group.id.clone()),
+            add: vec![user.clone()],
+            ..MemberEdit::default()
+        });
+        set.puts.push(put(&group));
+    }
+    store.commit(set).await.expect("stored");
+    let read = house.ask("GET", &format!("/Users/{id}"), None).await;
+    let groups = read.expect(200).body["groups"].clone();
+    let groups = groups.as_array().unwrap();
+    assert_eq!(groups.len(), usher::read::GROUPS);
+    let names = |at: usize| groups[at]["display"].as_str().unwrap();
+    assert_eq!((names(0), names(999)), ("g0", "g999"));
 }
