@@ -208,7 +208,7 @@ impl Fault {
             | Self::Unavailable { detail: text, .. } => Cow::Borrowed(text),
             Self::Unauthorized => "The bearer token is missing or not known here. `usher token NAME` makes one.".into(),
             Self::MethodNotAllowed(_) => "This endpoint does not take that method.".into(),
-            Self::PreconditionFailed => "The resource was changed since: its version is not the one in If-Match. Read it again.".into(),
+            Self::PreconditionFailed => "The resource's version is not one in If-Match, or is one in If-None-Match: it was changed since. Read it again.".into(),
             Self::TooManyOperations(limit) => format!("A Bulk takes at most {limit} operations.").into(),
             Self::TooLarge(limit) => format!("The body is larger than {limit} bytes.").into(),
             Self::UriTooLong(limit) => format!("The request line is longer than {limit} bytes.").into(),

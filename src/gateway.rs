@@ -3,9 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{AUTHORIZATION, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, Request, Response};
 use tokio::sync::watch;
 
@@ -15,10 +14,14 @@ use crate::config::shape::{Limits, PatchResponse};
 use crate::error::Fault;
 use crate::journal::record::{Operation, Status};
 use crate::read::{self, Members};
+use crate::reply;
+use crate::scim::condition::Conditions;
 use crate::scim::discovery;
 use crate::scim::request::{Parts, ScimRequest, Verb, Write};
 use crate::scim::route::Route;
-use crate::server::service;
+use crate::server::media;
+use crate::server::outgoing::Outgoing;
+use crate::server::service::{self, Reply};
 use crate::settle::{Asked, Engine};
 use crate::store::{ReadNote, ReadShape};
 
@@ -48,36 +51,13 @@ pub struct Gateway {
     writes: watch::Sender<usize>,
 }
 
-const SCIM_JSON: &str = "application/scim+json";
-
-/// A reply on its way out.
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    kind: String,
-    etag: Option<String>,
-    location: Option<String>,
-    allow: Option<String>,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn json(status: u16, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            kind: SCIM_JSON.to_owned(),
-            etag: None,
-            location: None,
-            allow: None,
-            body,
-        }
-    }
-}
+/// Where SCIM is served.
+const PATH: &str = "/scim/v2";
 
 /// What the log says of a request: never a value out of a body.
 #[derive(Debug, Default)]
 struct Line {
-    client: String,
+    client: Option<Client>,
     operation: Option<Operation>,
     application: Option<(String, Status)>,
     id: String,
@@ -119,11 +99,12 @@ impl Gateway {
     }
 
     /// Answers one request, and logs one line about it.
-    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
         let begun = self.clock.now();
         let request_id = request_id();
         let method = request.method().clone();
         let endpoint = endpoint(request.uri().path());
+        let plain_json = media::wants_plain_json(request.headers());
         let mut line = Line::default();
         let answer = self.answer(request, &request_id, &mut line).await;
         // A JSON log shows a u128 as a text.
@@ -139,35 +120,18 @@ impl Gateway {
             .err()
             .filter(|fault| fault.status() >= 500)
             .map(Fault::internal);
+        let client = line.client.as_ref();
         tracing::info!(
-            request = %request_id, client = line.client, method = %method, endpoint, operation = line.operation.map(tracing::field::debug), id = line.id,
+            request = %request_id, client = client.map_or("", Client::name), method = %method, endpoint, operation = line.operation.map(tracing::field::debug), id = line.id,
             application, outcome = outcome.map(tracing::field::debug), status, ms, error = internal.as_deref(), "request"
         );
-        match answer {
-            Ok(Reply {
-                status,
-                kind,
-                etag,
-                location,
-                allow,
-                body,
-            }) => {
-                let mut response = service::reply(
-                    status,
-                    &kind,
-                    etag.as_deref(),
-                    location.as_deref(),
-                    None,
-                    &request_id,
-                    Bytes::from(body),
-                );
-                if let Some(allow) = allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
-                    response.headers_mut().insert(ALLOW, allow);
-                }
-                response
-            }
-            Err(fault) => service::fault(&fault, SCIM_JSON, &request_id),
-        }
+        let kind = match client {
+            _ if plain_json => media::JSON,
+            Some(client) => &client.config().response_type,
+            None => media::SCIM_JSON,
+        };
+        let reply = answer.unwrap_or_else(|fault| Reply::fault(&fault));
+        reply.send(kind, &request_id)
     }
 
     /// The path of a request.
@@ -178,24 +142,24 @@ impl Gateway {
         line: &mut Line,
     ) -> Result<Reply, Fault> {
         service::head(&request)?;
-        let path = service::segments(request.uri().path())?;
-        let Some(segments) = path.strip_prefix(["scim".to_owned(), "v2".to_owned()].as_slice())
-        else {
-            return Err(Fault::NotFound(String::from(
-                "There is nothing here. SCIM is served under /scim/v2.",
+        let below = request.uri().path().strip_prefix(PATH);
+        if !below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+            return Err(Fault::NotFound(format!(
+                "There is nothing here. SCIM is served under {PATH}."
             )));
-        };
+        }
 
         // identify
         let client = self
             .authority
             .identify(request.headers().get(AUTHORIZATION))?;
-        client.name().clone_into(&mut line.client);
+        line.client = Some(client.clone());
         // admit
         client.admit(self.clock.now())?;
         let engine = self.ready()?;
         // decode
-        let route = Route::of(segments)?;
+        let path = service::segments(request.uri().path())?;
+        let route = Route::of(path.get(2..).unwrap_or_default())?;
         let method = request.method().clone();
         if route.writes(method.as_str()) && client.config().read_only {
             return Err(Fault::Forbidden(String::from("This client may only read.")));
@@ -206,9 +170,13 @@ impl Gateway {
         } else {
             Bytes::new()
         };
+        if !body.is_empty() {
+            media::is_json(request.headers())?;
+        }
         let condition = |name| {
             let value = request.headers().get(name);
-            value.and_then(|value| value.to_str().ok())
+            // One that is no text names no version of ours.
+            value.map(|value| value.to_str().unwrap_or_default())
         };
         let parts = Parts {
             method: method.as_str(),
@@ -231,66 +199,55 @@ impl Gateway {
                 status,
             });
         };
-        let reply = match scim {
-            ScimRequest::Options => Reply {
+        match scim {
+            ScimRequest::Options => Ok(Reply {
                 allow: Some(route.methods().join(", ")),
-                ..Reply::json(204, Vec::new())
-            },
+                ..Reply::empty(204)
+            }),
             ScimRequest::Discover(document) => {
                 let document =
                     discovery::document(&document, &self.base, client.config(), &self.limits)?;
                 let location = document["meta"]["location"].as_str().map(str::to_owned);
-                Reply {
+                Ok(Reply {
                     location,
-                    ..Reply::json(200, document.to_string().into_bytes())
-                }
+                    ..Reply::new(200, Outgoing::whole(document.to_string()))
+                })
             }
-            ScimRequest::Bulk(_) => return Err(Fault::NotImplemented(String::from("Bulk"))),
+            ScimRequest::Bulk(_) => Err(Fault::NotImplemented(String::from("Bulk"))),
             ScimRequest::Read {
                 kind,
                 id,
                 projection,
-                if_none_match: _,
+                if_match,
+                if_none_match,
             } => {
-                let members = if projection.shows(kind, "members") {
-                    Members::All
-                } else {
-                    Members::Without
+                let conditions = Conditions {
+                    if_match: if_match.as_deref(),
+                    if_none_match: if_none_match.as_deref(),
                 };
-                let found = engine
-                    .store
-                    .view()
-                    .and_then(|view| read::by_id(&view, &self.base, kind, &id, members));
-                let known = found.as_ref().ok().map(|found| found.id.clone());
-                note(Some(kind), ReadShape::One, known, status(&found));
-                let found = found?;
-                line.id.clone_from(&found.id);
-                Reply {
-                    etag: Some(found.etag),
-                    ..Reply::json(200, found.body)
-                }
+                let answer = engine.store.view().and_then(|view| {
+                    let found = read::by_id(&view, &self.base, kind, &id, &projection, conditions)?;
+                    line.id.clone_from(&found.id);
+                    Ok(reply::one(200, found, view, &self.base))
+                });
+                let known = answer.is_ok().then(|| line.id.clone());
+                note(Some(kind), ReadShape::One, known, status(&answer));
+                answer
             }
             ScimRequest::List { kind, query } => {
-                let list = engine
-                    .store
-                    .view()
-                    .and_then(|view| read::list(&view, &self.base, client.name(), kind, &query));
+                let answer = engine.store.view().and_then(|view| {
+                    let text = read::list(&view, &self.base, client.name(), kind, &query)?;
+                    Ok(Reply::new(200, reply::body(text, view, &self.base)))
+                });
                 let shape = match &query.filter {
                     Some(filter) => ReadShape::filter(filter.attributes()),
                     None => ReadShape::List,
                 };
-                note(kind, shape, None, status(&list));
-                Reply::json(200, list?)
+                note(kind, shape, None, status(&answer));
+                answer
             }
-            ScimRequest::Write(write) => {
-                self.write(&engine, client.clone(), request_id, write, line)
-                    .await?
-            }
-        };
-        Ok(Reply {
-            kind: client.config().response_type.clone(),
-            ..reply
-        })
+            ScimRequest::Write(write) => self.write(&engine, client, request_id, write, line).await,
+        }
     }
 
     async fn write(
@@ -306,8 +263,11 @@ impl Gateway {
             matches!(write.verb, Verb::Create(_)),
             matches!(write.verb, Verb::Patch(..)),
         );
-        let quiet_patch = patching && client.config().patch_response == PatchResponse::None;
-        let kind = write.kind;
+        // RFC 7644 3.5.2: who asks for attributes is shown them.
+        let quiet_patch = patching
+            && client.config().patch_response == PatchResponse::None
+            && !write.projection.is_chosen();
+        let (kind, projection) = (write.kind, write.projection.clone());
         // hyper drops a handler when its client goes away; what was begun is finished all the same.
         let task = {
             let (engine, request, under_way) = (
@@ -334,33 +294,26 @@ impl Gateway {
         line.operation = Some(settled.operation);
         line.application.clone_from(&settled.application);
         if deleting {
-            return Ok(Reply::json(204, Vec::new()));
+            return Ok(Reply::empty(204));
+        }
+        let (view, handle) = (engine.store.view()?, settled.handle);
+        if quiet_patch {
+            let found = read::head(&view, &self.base, kind, handle)?;
+            line.id = found.id;
+            return Ok(Reply {
+                etag: Some(found.etag),
+                ..Reply::empty(204)
+            });
         }
         let members = if patching {
             Members::UpTo(read::MEMBERS_IN_WRITE_REPLY)
         } else {
             Members::All
         };
-        let found = read::by_handle(
-            &engine.store.view()?,
-            &self.base,
-            kind,
-            settled.handle,
-            members,
-        )?;
+        let found = read::by_handle(&view, &self.base, kind, handle, &projection, members)?;
         line.id.clone_from(&found.id);
-        if quiet_patch {
-            return Ok(Reply {
-                etag: Some(found.etag),
-                ..Reply::json(204, Vec::new())
-            });
-        }
-        let location = creating.then_some(found.location);
-        Ok(Reply {
-            etag: Some(found.etag),
-            location,
-            ..Reply::json(if creating { 201 } else { 200 }, found.body)
-        })
+        let status = if creating { 201 } else { 200 };
+        Ok(reply::one(status, found, view, &self.base))
     }
 
     fn ready(&self) -> Result<Arc<Engine>, Fault> {
@@ -379,8 +332,10 @@ impl Gateway {
 }
 
 /// The status of a read's answer.
-fn status<T>(read: &Result<T, Fault>) -> u16 {
-    read.as_ref().err().map_or(200, Fault::status)
+fn status(answer: &Result<Reply, Fault>) -> u16 {
+    answer
+        .as_ref()
+        .map_or_else(Fault::status, |reply| reply.status)
 }
 
 /// Holds the count of writes under way.

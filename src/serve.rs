@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::net::{TcpListener, UnixListener};
@@ -21,6 +19,7 @@ use crate::config::Config;
 use crate::console::{self, Console};
 use crate::gateway::{Gateway, Phase};
 use crate::server::accept::{self, DRAIN};
+use crate::server::outgoing::Outgoing;
 use crate::settle::Engine;
 use crate::store::{self, OpenError, Store};
 use crate::worker;
@@ -247,7 +246,7 @@ fn spawn<S, F>(
     stop: &watch::Sender<bool>,
 ) where
     S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<Outgoing>> + Send + 'static,
 {
     let (limits, clock, stop) = (config.limits.clone(), clock.clone(), stop.subscribe());
     listeners.spawn(async move {

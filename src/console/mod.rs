@@ -4,8 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -19,7 +17,8 @@ use crate::clock::Clock;
 use crate::error::Fault;
 use crate::gateway::{Gateway, Phase};
 use crate::journal::report::Query;
-use crate::server::service;
+use crate::server::outgoing::Outgoing;
+use crate::server::service::Reply;
 use crate::settle::Engine;
 use crate::store::Statistics;
 
@@ -60,7 +59,7 @@ impl Console {
 
     /// What anybody on the admin address may ask: /healthz (the process lives) and /readyz (it answers requests).
     #[must_use]
-    pub fn public(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    pub fn public(&self, request: &Request<Incoming>) -> Response<Outgoing> {
         let phase = *self.gateway.phase.borrow();
         let reply = match (request.method().as_str(), request.uri().path()) {
             ("GET" | "HEAD", "/healthz") if phase == Phase::Broken => {
@@ -80,11 +79,8 @@ impl Console {
                 Phase::Draining => (503, json!({"status": "draining"})),
             },
             _ => {
-                return service::fault(
-                    &Fault::NotFound(String::from("There is /healthz and /readyz here.")),
-                    JSON,
-                    "",
-                );
+                let fault = Fault::NotFound(String::from("There is /healthz and /readyz here."));
+                return Reply::fault(&fault).send(JSON, "");
             }
         };
         json(reply.0, reply.1.to_string().into_bytes())
@@ -130,7 +126,7 @@ impl Console {
         }
     }
 
-    async fn private(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn private(&self, request: &Request<Incoming>) -> Response<Outgoing> {
         let reply = match (request.method().as_str(), request.uri().path()) {
             ("GET", "/report") => {
                 self.report(request.uri().query().unwrap_or_default().to_owned())
@@ -143,7 +139,7 @@ impl Console {
             ))),
         };
         reply.map_or_else(
-            |fault| service::fault(&fault, JSON, ""),
+            |fault| Reply::fault(&fault).send(JSON, ""),
             |body| json(200, body),
         )
     }
@@ -184,6 +180,6 @@ impl Console {
     }
 }
 
-fn json(status: u16, body: Vec<u8>) -> Response<Full<Bytes>> {
-    service::reply(status, JSON, None, None, None, "", Bytes::from(body))
+fn json(status: u16, body: Vec<u8>) -> Response<Outgoing> {
+    Reply::new(status, Outgoing::whole(body)).send(JSON, "")
 }

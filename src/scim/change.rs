@@ -140,20 +140,14 @@ pub fn create(
 /// Replaces, patches or deletes what is there.
 ///
 /// # Errors
-/// 400 naming what is at fault, 412 when `If-Match` names another version. The resource is left as it was.
+/// 400 naming what is at fault, 412 when `If-Match` names another version or `If-None-Match` this one. The resource is left as it was.
 pub fn change(
     before: Resource,
     write: &Write,
     put_members: PutMembers,
     now: Timestamp,
 ) -> Result<Draft, Fault> {
-    if let Some(wanted) = &write.if_match {
-        let etag = before.etag();
-        let matches = |tag: &str| tag == "*" || tag == etag || format!("W/{tag}") == etag;
-        if !wanted.split(',').any(|tag| matches(tag.trim())) {
-            return Err(Fault::PreconditionFailed);
-        }
-    }
+    write.conditions().write(before.version)?;
     let kind = before.kind;
     let mut resource = before.clone();
     let mut members = MemberDelta::default();

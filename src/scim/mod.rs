@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod change;
+pub mod condition;
 pub mod dialect;
 pub mod discovery;
 pub mod filter;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::bulk::Bulk;
+use super::condition::Conditions;
 use super::dialect;
 use super::discovery::Document;
 use super::filter::{self, Filter};
@@ -25,6 +26,8 @@ pub enum ScimRequest {
         id: String,
         /// Which attributes to show.
         projection: Projection,
+        /// `If-Match`, as sent.
+        if_match: Option<String>,
         /// `If-None-Match`, as sent.
         if_none_match: Option<String>,
     },
@@ -58,6 +61,17 @@ pub struct Write {
     pub if_none_match: Option<String>,
     /// Which attributes the answer shows.
     pub projection: Projection,
+}
+
+impl Write {
+    /// Which version it is for.
+    #[must_use]
+    pub fn conditions(&self) -> Conditions<'_> {
+        Conditions {
+            if_match: self.if_match.as_deref(),
+            if_none_match: self.if_none_match.as_deref(),
+        }
+    }
 }
 
 /// What a change does.
@@ -185,6 +199,7 @@ impl ScimRequest {
                 kind: *kind,
                 id: id.clone(),
                 projection: Asked::of_query(query)?.projection()?,
+                if_match: parts.if_match.map(str::to_owned),
                 if_none_match: parts.if_none_match.map(str::to_owned),
             }),
             (_, Route::Collection(kind)) => Ok(Self::List {

@@ -1,12 +1,16 @@
 //! Replies from the directory: the stored attributes with `id`, `meta`, `members` and `groups` spliced in, without
-//! reading what is stored.
+//! reading what is stored unless a projection asks for part of it.
 
 use std::io::Write as _;
+use std::rc::Rc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::condition::Tag;
+use super::projection::Fields;
 use super::{Handle, Id, Kind};
 use crate::clock::Timestamp;
+use crate::error::Fault;
 
 /// What an id does not show in a path as it is. A UUID does whole.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
@@ -18,8 +22,8 @@ pub struct Shown<'a> {
     pub kind: Kind,
     /// The outward id.
     pub id: &'a str,
-    /// `meta.version` without its dressing.
-    pub version: u64,
+    /// `meta.version`
+    pub tag: Tag,
     /// `meta.created`
     pub created: Timestamp,
     /// `meta.lastModified`
@@ -29,12 +33,53 @@ pub struct Shown<'a> {
 }
 
 /// What is derived from edges.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Edges {
-    /// Of a group: members. `None`: left out.
-    pub members: Option<Vec<(Handle, Id, Kind)>>,
-    /// Of a user: groups with their displayName.
-    pub groups: Vec<(Id, String)>,
+    /// Of a group.
+    pub members: Members,
+    /// Of a user: the groups that it is in, and whether directly.
+    pub groups: Vec<(Rc<Group>, bool)>,
+}
+
+/// A group's members as a reply shows them.
+#[derive(Debug, Default)]
+pub enum Members {
+    /// Not at all.
+    #[default]
+    Without,
+    /// These.
+    Here(Vec<(Handle, Id, Kind)>),
+    /// Too many to stand in memory: a gap, filled while the reply is sent.
+    Later(Handle),
+}
+
+/// A group as its members show it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The outward id.
+    pub id: Id,
+    /// displayName
+    pub name: String,
+}
+
+/// A reply's text, with gaps where the members of large groups belong.
+#[derive(Debug, Default)]
+pub struct Text {
+    /// What is not in the gaps.
+    pub bytes: Vec<u8>,
+    /// In the order of their places.
+    pub gaps: Vec<Gap>,
+}
+
+/// A place in a reply for a group's members, between the brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Before which of the bytes.
+    pub at: usize,
+    /// The group.
+    pub group: Handle,
+    /// What each member shows, as [`Fields::members`].
+    pub fields: [bool; 3],
 }
 
 /// `<base>/Users/<id>`; an imported id may hold what a path may not.
@@ -50,70 +95,184 @@ pub fn location(base: &str, kind: Kind, id: &str) -> String {
     location
 }
 
-/// Writes one resource.
-pub fn resource(out: &mut Vec<u8>, base: &str, shown: &Shown<'_>, edges: &Edges) {
-    let Shown {
-        kind,
-        id,
-        version,
-        created,
-        modified,
-        attributes,
-    } = *shown;
-    let inner = attributes
-        .strip_prefix(b"{")
-        .and_then(|rest| rest.strip_suffix(b"}"))
-        .unwrap_or_default();
+/// Writes one resource, as far as `fields` shows it.
+///
+/// # Errors
+/// [`Fault::Internal`]: what is stored is no JSON object.
+pub fn resource(
+    text: &mut Text,
+    base: &str,
+    shown: &Shown<'_>,
+    edges: &Edges,
+    fields: &Fields<'_>,
+) -> Result<(), Fault> {
+    let out = &mut text.bytes;
     out.extend_from_slice(b"{\"id\":");
-    string(out, id);
-    if !inner.is_empty() {
+    string(out, shown.id);
+    stored(out, shown.attributes, fields)?;
+    match &edges.members {
+        Members::Without => {}
+        Members::Here(found) => {
+            out.extend_from_slice(b",\"members\":[");
+            members(out, base, found, fields.members, true);
+            out.push(b']');
+        }
+        Members::Later(group) => {
+            out.extend_from_slice(b",\"members\":[");
+            text.gaps.push(Gap {
+                at: out.len(),
+                group: *group,
+                fields: fields.members,
+            });
+            out.push(b']');
+        }
+    }
+    if fields.shows_groups() && !edges.groups.is_empty() {
+        groups(out, base, &edges.groups, fields.groups);
+    }
+    meta(out, base, shown, fields.meta);
+    out.push(b'}');
+    Ok(())
+}
+
+fn stored(out: &mut Vec<u8>, attributes: &[u8], fields: &Fields<'_>) -> Result<(), Fault> {
+    if fields.is_default() {
+        let inner = attributes
+            .strip_prefix(b"{")
+            .and_then(|rest| rest.strip_suffix(b"}"))
+            .unwrap_or_default();
+        if !inner.is_empty() {
+            out.push(b',');
+            out.extend_from_slice(inner);
+        }
+        return Ok(());
+    }
+    let shown = fields
+        .stored(attributes)
+        .map_err(|why| Fault::Internal(format!("a stored resource is no JSON object: {why}")))?;
+    for (name, value) in shown {
         out.push(b',');
-        out.extend_from_slice(inner);
+        string(out, &name);
+        // Writing a value into memory cannot fail.
+        let _written = write!(out, ":{value}");
     }
-    if let Some(members) = &edges.members {
-        out.extend_from_slice(b",\"members\":[");
-        for (at, (_, member, kind)) in members.iter().enumerate() {
-            comma(out, at);
-            out.extend_from_slice(b"{\"value\":");
-            string(out, member.as_str());
-            out.extend_from_slice(b",\"$ref\":");
-            string(out, &location(base, *kind, member.as_str()));
-            out.extend_from_slice(b",\"type\":");
-            string(out, kind.name());
-            out.push(b'}');
+    Ok(())
+}
+
+/// Writes members as the items of an array; `first` if none stands there yet.
+pub fn members(
+    out: &mut Vec<u8>,
+    base: &str,
+    members: &[(Handle, Id, Kind)],
+    [value, reference, kind]: [bool; 3],
+    first: bool,
+) {
+    for (at, (_, id, of)) in members.iter().enumerate() {
+        if at > 0 || !first {
+            out.push(b',');
         }
-        out.push(b']');
-    }
-    if !edges.groups.is_empty() {
-        out.extend_from_slice(b",\"groups\":[");
-        for (at, (group, name)) in edges.groups.iter().enumerate() {
-            comma(out, at);
-            out.extend_from_slice(b"{\"value\":");
-            string(out, group.as_str());
-            out.extend_from_slice(b",\"$ref\":");
-            string(out, &location(base, Kind::Group, group.as_str()));
-            out.extend_from_slice(b",\"display\":");
-            string(out, name);
-            out.extend_from_slice(b",\"type\":\"direct\"}");
+        let mut object = Object::open(out);
+        if value {
+            object.text("value", id.as_str());
         }
-        out.push(b']');
+        if reference {
+            object.text("$ref", &location(base, *of, id.as_str()));
+        }
+        if kind {
+            object.text("type", of.name());
+        }
+        out.push(b'}');
     }
-    out.extend_from_slice(b",\"meta\":{\"resourceType\":");
-    string(out, kind.name());
-    out.extend_from_slice(b",\"created\":");
-    string(out, &created.rfc3339());
-    out.extend_from_slice(b",\"lastModified\":");
-    string(out, &modified.rfc3339());
-    out.extend_from_slice(b",\"location\":");
-    string(out, &location(base, kind, id));
-    // Writing into memory cannot fail.
-    let _written = write!(out, ",\"version\":\"W/\\\"{version}\\\"\"}}}}");
+}
+
+fn groups(
+    out: &mut Vec<u8>,
+    base: &str,
+    groups: &[(Rc<Group>, bool)],
+    [value, reference, display, kind]: [bool; 4],
+) {
+    out.extend_from_slice(b",\"groups\":[");
+    for (at, (group, direct)) in groups.iter().enumerate() {
+        comma(out, at);
+        let mut object = Object::open(out);
+        if value {
+            object.text("value", group.id.as_str());
+        }
+        if reference {
+            object.text("$ref", &location(base, Kind::Group, group.id.as_str()));
+        }
+        if display {
+            object.text("display", &group.name);
+        }
+        if kind {
+            object.text("type", if *direct { "direct" } else { "indirect" });
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+fn meta(
+    out: &mut Vec<u8>,
+    base: &str,
+    shown: &Shown<'_>,
+    [kind, created, modified, at, version]: [bool; 5],
+) {
+    if !(kind || created || modified || at || version) {
+        return;
+    }
+    out.extend_from_slice(b",\"meta\":");
+    let mut object = Object::open(out);
+    if kind {
+        object.text("resourceType", shown.kind.name());
+    }
+    if created {
+        object.text("created", &shown.created.rfc3339());
+    }
+    if modified {
+        object.text("lastModified", &shown.modified.rfc3339());
+    }
+    if at {
+        object.text("location", &location(base, shown.kind, shown.id));
+    }
+    if version {
+        object.name("version");
+        // Writing into memory cannot fail.
+        let _written = write!(out, "\"W/\\\"{}\\\"\"", shown.tag.opaque());
+    }
+    out.push(b'}');
+}
+
+/// An object being written: knows when a comma is due.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl<'a> Object<'a> {
+    fn open(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, first: true }
+    }
+
+    fn name(&mut self, name: &str) {
+        self.out
+            .extend_from_slice(if self.first { b"\"" } else { b",\"" });
+        self.first = false;
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        string(self.out, text);
+    }
 }
 
 /// A ListResponse (RFC 7644 3.4.2) around resources that [`resource`] wrote; `Resources` is there even when empty.
 #[derive(Debug)]
 pub struct List {
-    out: Vec<u8>,
+    text: Text,
     items: usize,
 }
 
@@ -126,35 +285,50 @@ impl List {
     pub fn new(items: usize) -> Self {
         let mut out = Vec::with_capacity(items.saturating_mul(ITEM).saturating_add(256));
         out.extend_from_slice(b"{\"schemas\":[\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"],\"Resources\":[");
-        Self { out, items: 0 }
+        let text = Text {
+            bytes: out,
+            gaps: Vec::new(),
+        };
+        Self { text, items: 0 }
     }
 
     /// Adds one.
-    pub fn push(&mut self, base: &str, shown: &Shown<'_>, edges: &Edges) {
-        comma(&mut self.out, self.items);
-        resource(&mut self.out, base, shown, edges);
+    ///
+    /// # Errors
+    /// As [`resource`].
+    pub fn push(
+        &mut self,
+        base: &str,
+        shown: &Shown<'_>,
+        edges: &Edges,
+        fields: &Fields<'_>,
+    ) -> Result<(), Fault> {
+        comma(&mut self.text.bytes, self.items);
+        resource(&mut self.text, base, shown, edges, fields)?;
         self.items += 1;
+        Ok(())
     }
 
     /// The whole.
     #[must_use]
-    pub fn finish(mut self, selected: &Selected) -> Vec<u8> {
+    pub fn finish(mut self, selected: &Selected) -> Text {
+        let out = &mut self.text.bytes;
         // Writing into memory cannot fail.
-        let _written = write!(self.out, "],\"totalResults\":{}", selected.total);
+        let _written = write!(out, "],\"totalResults\":{}", selected.total);
         if let Some(start) = selected.start {
-            let _written = write!(self.out, ",\"startIndex\":{start}");
+            let _written = write!(out, ",\"startIndex\":{start}");
         }
         for (name, cursor) in [
             ("nextCursor", &selected.next),
             ("previousCursor", &selected.previous),
         ] {
             if let Some(cursor) = cursor {
-                let _written = write!(self.out, ",\"{name}\":");
-                string(&mut self.out, cursor);
+                let _written = write!(out, ",\"{name}\":");
+                string(out, cursor);
             }
         }
-        let _written = write!(self.out, ",\"itemsPerPage\":{}}}", self.items);
-        self.out
+        let _written = write!(out, ",\"itemsPerPage\":{}}}", self.items);
+        self.text
     }
 }
 
@@ -185,37 +359,113 @@ fn string(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scim::projection::Projection;
+    use serde_json::{Value, json};
+
+    const BASE: &str = "http://h/scim/v2";
+
+    fn render(kind: Kind, only: &str, edges: &Edges) -> (Text, Value) {
+        let shown = Shown {
+            kind,
+            id: "k&K",
+            tag: Tag {
+                version: 3,
+                derived: 0x2a,
+            },
+            created: Timestamp(0),
+            modified: Timestamp(1),
+            attributes: br#"{"displayName":"A \"b\"","schemas":["s"]}"#,
+        };
+        let projection = Projection::read(only.split(','), []).unwrap();
+        let mut text = Text::default();
+        resource(&mut text, BASE, &shown, edges, &projection.fields(kind)).unwrap();
+        let value = serde_json::from_slice(&text.bytes).unwrap();
+        (text, value)
+    }
+
+    fn group(id: &str, name: &str) -> Rc<Group> {
+        Rc::new(Group {
+            id: Id::from(id),
+            name: name.to_owned(),
+        })
+    }
 
     #[test]
     fn a_reply_is_the_stored_json_with_the_rest_spliced_in() {
-        let mut out = Vec::new();
-        let shown = Shown {
-            kind: Kind::Group,
-            id: "k&K",
-            version: 3,
-            created: Timestamp(0),
-            modified: Timestamp(1),
-            attributes: br#"{"displayName":"A \"b\""}"#,
-        };
         let edges = Edges {
-            members: Some(vec![(Handle(1), Id::from("u-1"), Kind::User)]),
+            members: Members::Here(vec![
+                (Handle(1), Id::from("u-1"), Kind::User),
+                (Handle(2), Id::from("g/2"), Kind::Group),
+            ]),
             groups: Vec::new(),
         };
-        resource(&mut out, "http://h/scim/v2", &shown, &edges);
-        let reply: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(reply["displayName"], "A \"b\"");
-        assert_eq!(reply["id"], "k&K");
-        assert_eq!(reply["meta"]["location"], "http://h/scim/v2/Groups/k%26K");
-        assert_eq!(reply["meta"]["version"], "W/\"3\"");
-        assert_eq!(reply["members"][0]["$ref"], "http://h/scim/v2/Users/u-1");
-        assert!(reply.get("groups").is_none());
+        let meta = json!({
+            "resourceType": "Group", "created": "1970-01-01T00:00:00.000Z",
+            "lastModified": "1970-01-01T00:00:00.001Z", "location": "http://h/scim/v2/Groups/k%26K",
+            "version": "W/\"3-2a\""
+        });
+        let (_, whole) = render(Kind::Group, "", &edges);
+        let members = json!([
+            {"value": "u-1", "$ref": "http://h/scim/v2/Users/u-1", "type": "User"},
+            {"value": "g/2", "$ref": "http://h/scim/v2/Groups/g%2F2", "type": "Group"}
+        ]);
+        assert_eq!(
+            whole,
+            json!({"id": "k&K", "displayName": "A \"b\"", "schemas": ["s"], "members": members, "meta": meta})
+        );
+        let (_, part) = render(Kind::Group, "members.type,meta.version,DISPLAYNAME", &edges);
+        assert_eq!(
+            part,
+            json!({
+                "id": "k&K", "displayName": "A \"b\"", "schemas": ["s"],
+                "members": [{"type": "User"}, {"type": "Group"}], "meta": {"version": "W/\"3-2a\""}
+            })
+        );
+    }
+
+    #[test]
+    fn groups_show_how_they_were_come_by() {
+        let edges = Edges {
+            members: Members::Without,
+            groups: vec![(group("g-1", "One"), true), (group("g-2", "Two"), false)],
+        };
+        let (_, whole) = render(Kind::User, "", &edges);
+        assert_eq!(
+            whole["groups"],
+            json!([
+                {"value": "g-1", "$ref": "http://h/scim/v2/Groups/g-1", "display": "One", "type": "direct"},
+                {"value": "g-2", "$ref": "http://h/scim/v2/Groups/g-2", "display": "Two", "type": "indirect"}
+            ])
+        );
+        let (_, part) = render(Kind::User, "groups.$ref", &edges);
+        assert_eq!(
+            part,
+            json!({"id": "k&K", "schemas": ["s"], "groups": [
+                {"$ref": "http://h/scim/v2/Groups/g-1"}, {"$ref": "http://h/scim/v2/Groups/g-2"}
+            ]})
+        );
+    }
+
+    #[test]
+    fn members_that_come_later_leave_a_gap_between_the_brackets() {
+        let edges = Edges {
+            members: Members::Later(Handle(9)),
+            groups: Vec::new(),
+        };
+        let (text, value) = render(Kind::Group, "", &edges);
+        assert_eq!(value["members"], json!([]));
+        let [gap] = text.gaps[..] else {
+            panic!("{:?}", text.gaps);
+        };
+        assert_eq!((gap.group, gap.fields), (Handle(9), [true; 3]));
+        assert_eq!(&text.bytes[gap.at - 1..=gap.at], b"[]");
     }
 
     #[test]
     fn an_empty_list_still_has_resources() {
-        let list: serde_json::Value =
-            serde_json::from_slice(&List::new(0).finish(&Selected::default())).unwrap();
-        assert_eq!(list["Resources"], serde_json::json!([]));
+        let list = List::new(0).finish(&Selected::default());
+        let list: Value = serde_json::from_slice(&list.bytes).unwrap();
+        assert_eq!(list["Resources"], json!([]));
         assert_eq!(list["itemsPerPage"], 0);
     }
 }

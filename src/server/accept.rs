@@ -4,6 +4,7 @@
 //! set. What a request may be is decided in [`super::service`] and beyond; nothing here looks into one.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::timely::{Due, TimelySocket};
 use crate::clock::Clock;
 use crate::config::shape::Limits;
 
@@ -43,8 +44,9 @@ pub struct Drained {
 /// are under way end, and cuts what is left after [`DRAIN`].
 ///
 /// `service` gets each request and the peer's address. hyper drops its future when the client goes away: what must not
-/// be cut half-way belongs in a task of its own.
-pub async fn run<S, F>(
+/// be cut half-way belongs in a task of its own. An answer that is not taken within `request_timeout` is cut with its
+/// connection.
+pub async fn run<S, F, B>(
     listener: TcpListener,
     service: S,
     limits: &Limits,
@@ -53,7 +55,9 @@ pub async fn run<S, F>(
 ) -> Drained
 where
     S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let places = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(places));
@@ -71,8 +75,9 @@ where
             Ok((stream, peer, place)) => {
                 failures = 0;
                 let (builder, service, down) = (builder.clone(), service.clone(), shutdown.clone());
+                let due = Due::new(clock.clone(), limits.request_timeout);
                 connections.spawn(async move {
-                    serve(&builder, stream, peer, service, down).await;
+                    serve(&builder, stream, peer, service, due, down).await;
                     drop(place);
                 });
             }
@@ -136,23 +141,27 @@ fn of_one_peer(error: &io::Error) -> bool {
     )
 }
 
-async fn serve<S, F>(
+async fn serve<S, F, B>(
     builder: &http1::Builder,
     stream: TcpStream,
     peer: SocketAddr,
     service: S,
+    due: Arc<Due>,
     mut down: watch::Receiver<bool>,
 ) where
     S: Fn(Request<Incoming>, SocketAddr) -> F,
-    F: Future<Output = Response<Full<Bytes>>>,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     // Answers are small and whole: waiting to fill a packet only delays them. If it fails, it is only slower.
     let _slower = stream.set_nodelay(true);
+    let socket = TokioIo::new(TimelySocket::new(stream, Arc::clone(&due)));
     let service = service_fn(|request| {
         let answer = service(request, peer);
-        async { Ok::<_, Infallible>(answer.await) }
+        async { Ok::<_, Infallible>(answer.await.map(|body| due.body(body))) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(socket, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = is_down(&mut down) => {
@@ -169,12 +178,16 @@ async fn serve<S, F>(
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use http_body_util::Full;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::{Notify, mpsc};
     use tokio::task::JoinHandle;
 
     /// Far above what a test needs, so that only the test about it meets it.
     const LONG: Duration = Duration::from_secs(600);
+
+    /// More than any socket buffers.
+    const HUGE: usize = 64 * 1024 * 1024;
 
     struct House {
         at: SocketAddr,
@@ -212,12 +225,15 @@ mod tests {
             async move {
                 assert!(peer.ip().is_loopback());
                 let path = request.uri().path().to_owned();
-                let slow = path == "/slow";
-                tell.send(path).unwrap();
-                if slow {
+                tell.send(path.clone()).unwrap();
+                if path == "/slow" {
                     go.notified().await;
                 }
-                Response::new(Full::from("hello"))
+                Response::new(if path == "/huge" {
+                    Full::from(vec![b'x'; HUGE])
+                } else {
+                    Full::from("hello")
+                })
             }
         };
         let task =
@@ -320,6 +336,27 @@ mod tests {
             reader.read_exact(&mut line).await.map(|_| line)
         });
         assert_eq!(&first.unwrap(), b"HTTP/1.1 431");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_taken_is_cut_with_its_connection() {
+        let house = house(9, LONG).await;
+        // One that is taken sets nothing off, however long the connection is kept.
+        let mut quick = house.dial("").await;
+        ask(&mut quick, "/").await;
+        assert!(answered(&mut quick).await);
+        let mut slow = house.dial("").await;
+        ask(&mut slow, "/huge").await;
+        assert_eq!(slow.read_u8().await.unwrap(), b'H');
+        house.clock.advance(LONG);
+        let said = rest(&mut slow).await;
+        assert!(said.len() < HUGE, "all of it came");
+        ask(&mut quick, "/").await;
+        assert!(answered(&mut quick).await);
+        // A drain has nothing to wait for.
+        drop(quick);
+        house.down.send(true).unwrap();
+        assert_eq!(house.task.await.unwrap(), Drained { cut: 0 });
     }
 
     #[tokio::test]

@@ -2,5 +2,8 @@
 
 pub mod accept;
 pub mod body;
+pub mod media;
+pub mod outgoing;
 pub mod path;
 pub mod service;
+mod timely;

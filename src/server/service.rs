@@ -3,15 +3,16 @@
 //! hyper parses; it is not an edge proxy. What it lets through (two Hosts, `..`, CONNECT, a body that drips for ever)
 //! is refused here. Nothing here knows SCIM beyond where an id stands in a path.
 
-use bytes::Bytes;
-use http_body_util::Full;
+use hyper::body::Body as _;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderMap,
-    HeaderName, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
 
+use super::outgoing::Outgoing;
 use crate::error::Fault;
 use crate::scim::route::METHODS;
 
@@ -111,75 +112,97 @@ fn other_than<'a>(
         .find(|value| !value.as_bytes().eq_ignore_ascii_case(only.as_bytes()))
 }
 
-/// A reply. Without a body it has no Content-Type. What cannot stand in a header is left out.
-#[must_use]
-pub fn reply(
-    status: u16,
-    content_type: &str,
-    etag: Option<&str>,
-    location: Option<&str>,
-    retry_after: Option<u64>,
-    request_id: &str,
-    body: Bytes,
-) -> Response<Full<Bytes>> {
-    let kind = (!body.is_empty()).then_some(content_type);
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (CONTENT_TYPE, kind),
-        (ETAG, etag),
-        (LOCATION, location),
-        (REQUEST_ID, Some(request_id)),
-    ] {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(name, value);
-        }
-    }
-    if let Some(seconds) = retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+/// A reply on its way out.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// `ETag`
+    pub etag: Option<String>,
+    /// `Location`, and `Content-Location`, which RFC 7643 3.1 wants to equal `meta.location`.
+    pub location: Option<String>,
+    /// `Allow`
+    pub allow: Option<String>,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
+    /// The body.
+    pub body: Outgoing,
 }
 
-/// A fault as a SCIM error (RFC 7644 3.12).
-#[must_use]
-pub fn fault(fault: &Fault, content_type: &str, request_id: &str) -> Response<Full<Bytes>> {
-    let body = Bytes::from(fault.body());
-    let retry_after = fault.retry_after();
-    let status = fault.status();
-    let mut response = reply(
-        status,
-        content_type,
-        None,
-        None,
-        retry_after,
-        request_id,
-        body,
-    );
-    let headers = response.headers_mut();
-    match status {
-        // RFC 9110 15.5.6
-        405 => {
-            if let Fault::MethodNotAllowed(allow) = fault
-                && let Ok(allow) = HeaderValue::from_str(allow)
-            {
-                headers.insert(ALLOW, allow);
+impl Reply {
+    /// A status and a body.
+    #[must_use]
+    pub fn new(status: u16, body: Outgoing) -> Self {
+        Self {
+            status,
+            etag: None,
+            location: None,
+            allow: None,
+            retry_after: None,
+            body,
+        }
+    }
+
+    /// One without a body.
+    #[must_use]
+    pub fn empty(status: u16) -> Self {
+        Self::new(status, Outgoing::whole(""))
+    }
+
+    /// A fault as a SCIM error (RFC 7644 3.12).
+    #[must_use]
+    pub fn fault(fault: &Fault) -> Self {
+        Self {
+            retry_after: fault.retry_after(),
+            // RFC 9110 15.5.6
+            allow: match fault {
+                Fault::MethodNotAllowed(allow) => Some(allow.clone()),
+                _ => None,
+            },
+            ..Self::new(fault.status(), Outgoing::whole(fault.body()))
+        }
+    }
+
+    /// The response. Without a body it has no Content-Type. What cannot stand in a header is left out.
+    #[must_use]
+    pub fn send(self, content_type: &str, request_id: &str) -> Response<Outgoing> {
+        let kind = (!self.body.is_end_stream()).then_some(content_type);
+        let mut response = Response::new(self.body.of_request(request_id));
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        let text = |value: &str| HeaderValue::from_str(value).ok();
+        if let Some(location) = self.location.as_deref().and_then(text) {
+            headers.insert(CONTENT_LOCATION, location.clone());
+            headers.insert(LOCATION, location);
+        }
+        for (name, value) in [
+            (CONTENT_TYPE, kind),
+            (ETAG, self.etag.as_deref()),
+            (ALLOW, self.allow.as_deref()),
+            (REQUEST_ID, Some(request_id)),
+        ] {
+            if let Some(value) = value.and_then(text) {
+                headers.insert(name, value);
             }
         }
-        // RFC 9110 11.6.1
-        401 => {
-            let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
-            headers.insert(WWW_AUTHENTICATE, scheme);
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        // Bytes of this request may still be on their way: the connection is of no more use.
-        408 | 413 | 414 | 431 => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        match self.status {
+            // RFC 9110 11.6.1
+            401 => {
+                let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
+                headers.insert(WWW_AUTHENTICATE, scheme);
+            }
+            // Bytes of this request may still be on their way: the connection is of no more use.
+            408 | 413 | 414 | 431 => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
-        _ => {}
+        response
     }
-    response
 }
 
 #[cfg(test)]
@@ -266,36 +289,39 @@ mod tests {
         check("GET", "/", &many(HEADERS + 1), 431);
     }
 
-    fn header<'a>(response: &'a Response<Full<Bytes>>, name: &str) -> Option<&'a str> {
+    fn header<'a>(response: &'a Response<Outgoing>, name: &str) -> Option<&'a str> {
         let value = response.headers().get(name)?;
         Some(value.to_str().unwrap())
     }
 
     #[test]
     fn replies() {
-        let body = Bytes::from_static(b"{}");
-        let (kind, etag) = ("application/scim+json", Some("W/\"1\""));
-        let whole = reply(201, kind, etag, Some("http://h/1"), Some(7), "r-1", body);
+        let kind = "application/scim+json";
+        let whole = Reply {
+            etag: Some(String::from("W/\"1\"")),
+            location: Some(String::from("http://h/1")),
+            retry_after: Some(7),
+            ..Reply::new(201, Outgoing::whole("{}"))
+        };
+        let whole = whole.send(kind, "r-1");
         assert_eq!(whole.status(), 201);
         for (name, want) in [
             ("content-type", Some(kind)),
-            ("etag", etag),
+            ("etag", Some("W/\"1\"")),
             ("location", Some("http://h/1")),
+            ("content-location", Some("http://h/1")),
             ("retry-after", Some("7")),
             ("x-request-id", Some("r-1")),
             ("connection", None),
+            ("allow", None),
         ] {
             assert_eq!(header(&whole, name), want, "{name}");
         }
-        let empty = reply(
-            204,
-            kind,
-            None,
-            Some("http://h/\r\nX: y"),
-            None,
-            "r",
-            Bytes::new(),
-        );
+        let empty = Reply {
+            location: Some(String::from("http://h/\r\nX: y")),
+            ..Reply::empty(204)
+        };
+        let empty = empty.send(kind, "r");
         assert_eq!(empty.headers().len(), 1, "{empty:?}");
     }
 
@@ -317,7 +343,7 @@ mod tests {
             (Fault::TooManyRequests(3), 429, "retry-after", Some("3")),
             (Fault::Internal("x".into()), 500, "content-type", Some(kind)),
         ] {
-            let response = fault(&what, kind, "r");
+            let response = Reply::fault(&what).send(kind, "r");
             assert_eq!(response.status(), status);
             assert_eq!(header(&response, name), want, "{status} {name}");
             assert_eq!(header(&response, "x-request-id"), Some("r"));

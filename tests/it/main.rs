@@ -22,4 +22,5 @@ mod okta_spec;
 mod peers;
 mod process;
 mod reads;
+mod replies;
 mod transcripts;
