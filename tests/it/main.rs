@@ -15,6 +15,7 @@ mod flows;
 mod histories;
 mod house;
 mod logs;
+mod ownership;
 mod process;
 mod reads;
 mod transcripts;
