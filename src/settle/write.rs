@@ -29,6 +29,8 @@ pub struct Asked<'a> {
     pub request: &'a str,
     /// What.
     pub write: Write,
+    /// Nothing is exchanged now, and what would be is a mark for the worker: a Bulk's operation.
+    pub queued: bool,
 }
 
 /// A write that is on disk.
@@ -122,7 +124,7 @@ impl Engine {
         let marks = self.standing(&prepared)?;
         let place = self.store.reserve()?;
         let now = self.clock.now();
-        let inline = match self.pick(&prepared) {
+        let inline = match self.pick(&prepared).filter(|_| !asked.queued) {
             Some(at) => self.intend(asked, &mut prepared, at, &marks, now).await?,
             None => None,
         };
