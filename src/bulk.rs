@@ -138,11 +138,11 @@ struct Made {
 /// The ends of all, in their order. They are asked in their order too, so that of two that want the same the first one
 /// gets it.
 async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut waiting: Vec<(Pin<Box<F>>, Option<F::Output>)> =
-        futures.map(|one| (Box::pin(one), None)).collect();
+    let mut waiting: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
+    let mut ends: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
     poll_fn(|context| {
         let mut ready = true;
-        for (one, end) in &mut waiting {
+        for (one, end) in waiting.iter_mut().zip(&mut ends) {
             if end.is_none() {
                 match one.as_mut().poll(context) {
                     Poll::Ready(output) => *end = Some(output),
@@ -157,7 +157,7 @@ async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
         }
     })
     .await;
-    waiting.into_iter().filter_map(|(_, end)| end).collect()
+    ends.into_iter().flatten().collect()
 }
 
 impl Run<'_> {

@@ -132,7 +132,7 @@ async fn operations_refer_to_each_other_in_any_order() {
     assert_eq!(place(&house, &answers[1]), group);
     assert_eq!(place(&house, &answers[2]), ada);
     assert_eq!(place(&house, &answers[5]), place(&house, &answers[6]));
-    assert_eq!(members(&house, &group).await, [bob.clone()]);
+    assert_eq!(members(&house, &group).await, std::slice::from_ref(&bob));
     let ada = house.ask("GET", &ada, None).await.expect(200);
     assert_eq!(ada.body["displayName"], "Ada");
     assert_eq!(ada.body[ENTERPRISE]["manager"]["value"], json!(bob));
@@ -542,17 +542,14 @@ async fn what_would_take_too_long_is_not_begun() {
 }
 
 #[tokio::test]
-async fn a_thousand_operations_share_the_wait_for_the_disk() {
+async fn a_group_of_a_thousand_is_compared_whole() {
     let house = House::new().await;
     let one = |at| post("/Groups", &format!("g{at}"), group(&format!("G{at}"), &[]));
-    let engine = house.serving.gateway.engine().expect("it is open").clone();
     let mut ids = Vec::new();
     for part in [0..1_000, 1_000..1_100] {
         let answers = send(&house, part.map(one).collect()).await;
         ids.extend(answers.iter().map(|answer| id(&house, answer)));
     }
-    let mut committed = engine.store.committed();
-    committed.mark_unchanged();
     // A group of more members than are compared at a time: the same again changes nothing, in any order.
     let mut all: Vec<&str> = ids.iter().map(String::as_str).collect();
     let path = place(

@@ -278,12 +278,13 @@ mod tests {
         let mut reach: Vec<BTreeSet<usize>> = after.iter().map(places).collect();
         loop {
             let before = reach.clone();
-            for place in 0..reach.len() {
-                let more: BTreeSet<usize> = reach[place]
+            for set in &mut reach {
+                let more: Vec<usize> = set
                     .iter()
-                    .flat_map(|other| before[*other].clone())
+                    .flat_map(|other| &before[*other])
+                    .copied()
                     .collect();
-                reach[place].extend(more);
+                set.extend(more);
             }
             if reach == before {
                 return reach;

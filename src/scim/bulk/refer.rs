@@ -161,7 +161,7 @@ pub fn afterwards(kind: Kind, held: Map<String, Value>) -> Vec<Operation> {
         }),
         value: Some(value),
     });
-    let others = (!others.is_empty()).then(|| Operation {
+    let others = (!others.is_empty()).then_some(Operation {
         op: Op::Replace,
         path: None,
         value: Some(Value::Object(others)),
