@@ -84,9 +84,10 @@ pub async fn run(
     response(&answers)
 }
 
-/// The turns that are begun together: at most `room` from `begun` on. POSTs do not see each other, except for a name that
-/// two of them want, and they are asked in their order; nor do DELETEs. Anything else runs alone, because what it does may
-/// decide what the next one may: a name that is given up can be taken.
+/// The turns that are begun together: at most `room` from `begun` on, all of one method. POSTs do not see each other, except
+/// for a name that two of them want, and they are asked in their order; DELETEs of different resources do not, nor do
+/// PATCHes. What may rename runs alone, because it may decide what the next one may do: a name that is given up can be
+/// taken.
 fn together<'t>(
     turns: &'t [Turn],
     operations: &[Option<Operation>],
@@ -99,7 +100,7 @@ fn together<'t>(
             return None;
         };
         let task = operations.get(*place)?.as_ref()?.task.as_ref().ok()?;
-        Some(task.method).filter(|method| matches!(method, Method::Post | Method::Delete))
+        (!task.may_rename()).then_some(task.method)
     };
     let first = rest.first().filter(|first| !first.circle).and_then(method);
     let joins = |turn: &&Turn| !turn.circle && turn.behind <= begun && method(turn) == first;

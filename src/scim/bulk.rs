@@ -197,6 +197,32 @@ impl Task {
         })
     }
 
+    /// Whether it may take or give up a name that only one resource can have, so that what comes after may depend on it. In
+    /// doubt it may: any text that could be the name's attribute counts.
+    #[must_use]
+    pub fn may_rename(&self) -> bool {
+        let attribute = match (self.method, self.kind) {
+            // What one of these takes or gives up none of its like can need.
+            (Method::Post | Method::Delete, _) => return false,
+            (Method::Put, _) => return true,
+            (Method::Patch, Kind::User) => "username",
+            (Method::Patch, Kind::Group) => "displayname",
+        };
+        let says = |text: &str| text.to_ascii_lowercase().contains(attribute);
+        let mut left: Vec<&Value> = self.data.values().collect();
+        while let Some(value) = left.pop() {
+            match value {
+                Value::String(text) if says(text) => return true,
+                Value::Object(object) if object.keys().any(|key| says(key)) => return true,
+                Value::Object(object) => left.extend(object.values()),
+                Value::Array(items) => left.extend(items),
+                Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        // SCIM 1.1's member delta has the attributes of the group beside it.
+        self.data.keys().any(|key| says(key))
+    }
+
     /// As the write that it would be by itself.
     ///
     /// # Errors

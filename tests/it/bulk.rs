@@ -565,4 +565,24 @@ async fn a_group_of_a_thousand_is_compared_whole() {
     assert_eq!(put.expect(200).body["meta"]["version"], "W/\"2\"");
     let left = members(&house, &path).await;
     assert_eq!(left, ids[..1_099]);
+
+    // As many PATCHes: each of another group, then each of the same one, in the order in which they were sent.
+    let join = |group: &str, id: &str| {
+        json!({"method": "PATCH", "path": group, "data": patch(json!([
+            {"op": "replace", "path": "members", "value": [{ "value": id }]}
+        ]))})
+    };
+    let each = |id: &String| join(&format!("/Groups/{id}"), &ids[1_099]);
+    let answers = send(&house, ids[..100].iter().map(each).collect()).await;
+    assert!(answers.iter().all(|answer| answer["version"] == "W/\"2\""));
+    for id in &ids[..100] {
+        let members = members(&house, &format!("/Groups/{id}")).await;
+        assert_eq!(members, ids[1_099..]);
+    }
+    let same = |id: &String| join(&path, id);
+    let answers = send(&house, ids[..50].iter().map(same).collect()).await;
+    for (at, answer) in answers.iter().enumerate() {
+        assert_eq!(answer["version"], format!("W/\"{}\"", at + 3));
+    }
+    assert_eq!(members(&house, &path).await, ids[49..50]);
 }

@@ -202,6 +202,51 @@ fn references_are_found_and_filled_in_wherever_they_stand() {
 }
 
 #[test]
+fn what_may_rename_is_known() {
+    let task = |method: &str, path: &str, data: Value| {
+        let operation = json!({"method": method, "path": path, "bulkId": "a", "data": data});
+        one(operation).task.unwrap()
+    };
+    let patch = |path: &str, operation: Value| {
+        task("PATCH", path, json!({ "Operations": [operation] })).may_rename()
+    };
+    assert!(!task("POST", "/Users", json!({"userName": "a"})).may_rename());
+    assert!(!task("DELETE", "/Users/1", json!({})).may_rename());
+    assert!(task("PUT", "/Users/1", json!({})).may_rename());
+    for (path, operation, wanted) in [
+        (
+            "/Users/1",
+            json!({"op": "add", "path": "USERNAME", "value": 1}),
+            true,
+        ),
+        (
+            "/Users/1",
+            json!({"op": "add", "value": {"urn:x:User:userName": 1}}),
+            true,
+        ),
+        (
+            "/Users/1",
+            json!({"op": "add", "value": {"displayName": "a"}}),
+            false,
+        ),
+        (
+            "/Groups/1",
+            json!({"op": "add", "value": {"DisplayName": "a"}}),
+            true,
+        ),
+        (
+            "/Groups/1",
+            json!({"op": "add", "path": "members", "value": [{"value": "2"}]}),
+            false,
+        ),
+    ] {
+        assert_eq!(patch(path, operation.clone()), wanted, "{path} {operation}");
+    }
+    let delta = json!({"displayName": "a", "members": []});
+    assert!(task("PATCH", "/Groups/1", delta).may_rename());
+}
+
+#[test]
 fn a_path_with_half_a_string_is_left_alone() {
     for path in [
         "members[value eq \"bulkId:x",
