@@ -24,6 +24,8 @@ pub enum Fault {
     TooMany(String),
     /// A unique value is taken.
     Uniqueness(String),
+    /// It refers to what is not there, or cannot be: a Bulk's reference (RFC 7644 3.7.1).
+    Conflict(String),
     /// No, missing or wrong credentials.
     Unauthorized,
     /// Understood and not allowed.
@@ -94,7 +96,7 @@ impl Fault {
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::BodyTimeout => 408,
-            Self::Uniqueness(_) => 409,
+            Self::Uniqueness(_) | Self::Conflict(_) => 409,
             Self::PreconditionFailed => 412,
             Self::TooLarge(_) | Self::TooManyOperations(_) => 413,
             Self::UriTooLong(_) => 414,
@@ -133,7 +135,8 @@ impl Fault {
             | Self::Refused {
                 uniqueness: true, ..
             } => Some("uniqueness"),
-            Self::Unauthorized
+            Self::Conflict(_)
+            | Self::Unauthorized
             | Self::Forbidden(_)
             | Self::NotFound(_)
             | Self::MethodNotAllowed(_)
@@ -172,6 +175,7 @@ impl Fault {
             | Self::InvalidCursor(_)
             | Self::TooManyOperations(_)
             | Self::Uniqueness(_)
+            | Self::Conflict(_)
             | Self::Unauthorized
             | Self::Forbidden(_)
             | Self::NotFound(_)
@@ -201,6 +205,7 @@ impl Fault {
             | Self::TooMany(text)
             | Self::InvalidCursor(text)
             | Self::Uniqueness(text)
+            | Self::Conflict(text)
             | Self::Forbidden(text)
             | Self::NotFound(text)
             | Self::UnsupportedMediaType(text)

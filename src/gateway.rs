@@ -9,12 +9,14 @@ use hyper::{Method, Request, Response};
 use tokio::sync::watch;
 
 use crate::auth::{Authority, Client};
+use crate::bulk;
 use crate::clock::Clock;
 use crate::config::shape::{Limits, PatchResponse};
 use crate::error::Fault;
 use crate::journal::record::{Operation, Status};
 use crate::read::{self, Members};
 use crate::reply;
+use crate::scim::bulk::Bulk;
 use crate::scim::condition::Conditions;
 use crate::scim::discovery;
 use crate::scim::request::{Parts, ScimRequest, Verb, Write};
@@ -213,7 +215,7 @@ impl Gateway {
                     ..Reply::new(200, Outgoing::whole(document.to_string()))
                 })
             }
-            ScimRequest::Bulk(_) => Err(Fault::NotImplemented(String::from("Bulk"))),
+            ScimRequest::Bulk(bulk) => self.bulk(&engine, client.clone(), request_id, bulk).await,
             ScimRequest::Read {
                 kind,
                 id,
@@ -281,6 +283,7 @@ impl Gateway {
                         client: &client,
                         request: &request,
                         write,
+                        queued: false,
                     })
                     .await;
                 drop(under_way);
@@ -314,6 +317,30 @@ impl Gateway {
         line.id.clone_from(&found.id);
         let status = if creating { 201 } else { 200 };
         Ok(reply::one(status, found, view, &self.base))
+    }
+
+    async fn bulk(
+        &self,
+        engine: &Arc<Engine>,
+        client: Client,
+        request_id: &str,
+        bulk: Bulk,
+    ) -> Result<Reply, Fault> {
+        // As for a single write: what was begun is finished though the client goes away.
+        let (engine, request, base) =
+            (Arc::clone(engine), request_id.to_owned(), self.base.clone());
+        let (under_way, phase) = (UnderWay::begin(&self.writes), self.phase.subscribe());
+        let deadline = self.clock.now().plus(self.limits.request_timeout);
+        let task = tokio::spawn(async move {
+            let stopping = || *phase.borrow() != Phase::Ready;
+            let body = bulk::run(&engine, &client, &request, &base, bulk, deadline, stopping).await;
+            drop(under_way);
+            body
+        });
+        let body = task
+            .await
+            .map_err(|ended| Fault::Internal(format!("the Bulk's task ended early: {ended}")))?;
+        Ok(Reply::new(200, Outgoing::whole(body)))
     }
 
     fn ready(&self) -> Result<Arc<Engine>, Fault> {

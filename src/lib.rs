@@ -25,7 +25,7 @@
 //! # The house
 //!
 //! Data flows one way. [`gateway`] is the path of a request: identify ([`auth`]), admit, decode ([`scim`]), settle, reply
-//! ([`read`]). [`settle`] is the one way anything changes: claim ([`claims`]), change ([`scim::change`]), plan
+//! ([`read`]); a Bulk's operations go through [`bulk`]. [`settle`] is the one way anything changes: claim ([`claims`]), change ([`scim::change`]), plan
 //! ([`provision::plan`], with [`mapping`] and [`policy`]), intend, exchange ([`provision::exchange`] over [`upstream`]),
 //! commit ([`store`]). [`worker`] settles marks by the same path. [`serve`] stands all of it up and takes it down.
 //!
@@ -46,6 +46,7 @@
 
 pub mod auth;
 pub mod bucket;
+pub mod bulk;
 pub mod claims;
 pub mod cli;
 pub mod clock;

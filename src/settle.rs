@@ -30,12 +30,14 @@ use crate::journal::record::CallRecord;
 use crate::provision::call::Answer;
 use crate::provision::exchange::{Exchange, Outcome, Step};
 use crate::provision::plan::{self, Decision};
+use crate::provision::weigh::Weighed;
 use crate::scim::Handle;
-use crate::store::{Key, Store};
+use crate::store::{ChangeSet, CommitError, Intent, Key, Store};
 use crate::upstream::client::Upstream;
 use crate::upstream::gate::{Gate, Turn};
 
 pub(crate) use draft::absent;
+use verdict::{budget, count, hold, lost, presumed};
 pub use write::{Asked, Settled};
 
 const STOPPING: &str = "the gateway is stopping";
@@ -78,6 +80,14 @@ struct Occasion {
     intended: Timestamp,
     deadline: Timestamp,
     turn: Turn,
+}
+
+/// An exchange that was carried.
+struct Attempt {
+    /// What its commit settles.
+    intent: u64,
+    outcome: Outcome,
+    calls: Vec<CallRecord>,
 }
 
 impl Engine {
@@ -124,6 +134,45 @@ impl Engine {
             .iter()
             .map(|application| application.plan.config.wait);
         waits.max().unwrap_or(std::time::Duration::from_secs(4))
+    }
+
+    /// Stores the intent, then carries the exchange: no call without the one before it. `Ok(None)`: the safety limit holds
+    /// the removal, and the decision says so. Else the decision is counted, as `if_unknown` was made from it.
+    async fn attempt(
+        &self,
+        application: &Application,
+        decision: &mut Decision,
+        occasion: Occasion,
+        if_unknown: impl FnOnce(Weighed) -> ChangeSet,
+        held: &mut Vec<Held>,
+    ) -> Result<Option<Attempt>, Fault> {
+        let now = occasion.intended;
+        let budget = budget(application, decision, occasion.handle, now);
+        let mut counted = decision.clone();
+        if budget.is_some() {
+            count(&mut counted);
+        }
+        let intent = Intent {
+            if_unknown: if_unknown(presumed(application, &counted, now)),
+            checks: Vec::new(),
+            budget,
+        };
+        match self.store.intend(intent).await {
+            Ok(intent) => {
+                *decision = counted;
+                let (outcome, calls) = self.converse(application, decision, occasion, held).await;
+                Ok(Some(Attempt {
+                    intent,
+                    outcome,
+                    calls,
+                }))
+            }
+            Err(CommitError::Held) => {
+                hold(decision, now);
+                Ok(None)
+            }
+            Err(other) => Err(lost(other)),
+        }
     }
 
     /// Carries one exchange until it ends or `deadline` passes. The only place where calls are made.

@@ -315,8 +315,8 @@ fn client(table: Table<'_>, taken: &mut Taken) -> Client {
             PutMembers::Keep,
         ),
         unique_groups: table.boolean("unique_groups", true),
+        take_over: table.boolean("take_over", false),
     };
-    only(&table, "take_over", "false", false, Node::boolean);
     only_empty(&table, "certificate_sha256");
     only_empty(&table, "allow_from");
     table.finish();

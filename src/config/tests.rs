@@ -195,7 +195,7 @@ format = "jsno"
 name = "Okta"
 token_sha256 = ["ush_this_is_the_token_itself"]
 rate = { per_second = 0, brust = 3 }
-take_over = true
+take_over = 1
 [[client]]
 token_sha256 = []
 patch_response = "Resource"
@@ -245,7 +245,7 @@ when_unavailable = "queu"
         "23:17: client[0].token_sha256[0]: found 28 characters (not shown), wanted 64 hex digits, the SHA-256 of a token; this looks like a token itself, and whoever can read this file knows it now: make a new one with `usher token NAME`",
         "24:23: client[0].rate.per_second: found 0, wanted a whole number from 1 to 1000000",
         "24:26: client[0].rate.brust: found an unknown key, wanted one of per_second, burst; did you mean burst?",
-        "25:13: client[0].take_over: found true, wanted false (the default): anything else comes with a later version",
+        "25:13: client[0].take_over: found 1, wanted true or false",
         "26:1: client[1].name: found nothing, wanted a name such as \"okta\": 1 to 64 of a-z, 0-9, _ and -",
         "27:16: client[1].token_sha256: found an empty list, wanted at least one token's SHA-256 (`usher token NAME` makes a token and this line)",
         "28:18: client[1].patch_response: found \"Resource\", wanted \"resource\" or \"none\"; did you mean \"resource\"?",

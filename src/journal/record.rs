@@ -131,7 +131,7 @@ pub struct Record {
     pub id: String,
     /// How the request itself ended. A report shows one row an application, or this one if no application is concerned.
     pub status: Status,
-    /// Code and text for the request itself, when it failed or was skipped.
+    /// Code and text for the request itself, when it failed, was skipped, or took the resource over from another client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// See `code`.

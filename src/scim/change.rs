@@ -57,6 +57,19 @@ impl Draft {
         )))
     }
 
+    /// The client that the resource is taken over from: its owner is another one than before.
+    #[must_use]
+    pub fn taken_from(&self) -> Option<&str> {
+        let before = self.before.as_ref()?;
+        (before.owner != self.resource.owner).then_some(before.owner.as_str())
+    }
+
+    /// Counts a change that a client can see.
+    pub fn rise(&mut self, now: Timestamp) {
+        self.resource.version = self.resource.version.saturating_add(1);
+        self.resource.modified = self.resource.modified.max(now);
+    }
+
     /// The attributes that change, for the journal. `redacted` names those whose values are not shown.
     #[must_use]
     pub fn changed(&self, redacted: &dyn Fn(&str) -> bool) -> Vec<Changed> {
@@ -183,8 +196,7 @@ pub fn change(
         operation,
     };
     if draft.differs() {
-        draft.resource.version += 1;
-        draft.resource.modified = now;
+        draft.rise(now);
     }
     Ok(draft)
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::record::{mark, put};
-use super::verdict::{budget, count, hold, lost, presumed};
-use super::{Application, Engine, Occasion, TRIES};
+use super::verdict::lost;
+use super::{Application, Attempt, Engine, Occasion, TRIES};
 use crate::claims::{Claim, Held};
 use crate::config::shape::Mode;
 use crate::error::Fault;
@@ -12,7 +12,7 @@ use crate::journal::record::Status;
 use crate::provision::plan::{self, Act};
 use crate::provision::weigh::{self, Weighed};
 use crate::scim::{Handle, Resource};
-use crate::store::{ChangeSet, CommitError, Intent, Mark, MarkEdit};
+use crate::store::{ChangeSet, Mark, MarkEdit};
 use crate::upstream::gate::Turn;
 
 impl Engine {
@@ -86,56 +86,32 @@ impl Engine {
         let mut settles = None;
         let mut weighed = None;
         if decision.act != Act::Nothing && application.plan.config.mode == Mode::Live {
-            let budget = budget(application, &decision, resource.handle, now);
-            let mut counted = decision.clone();
-            if budget.is_some() {
-                count(&mut counted);
-            }
-            let if_unknown = self.delivery(
-                &resource,
-                &mark,
-                application,
-                presumed(application, &counted, now),
-                None,
-            );
-            match self
-                .store
-                .intend(Intent {
-                    if_unknown,
-                    checks: Vec::new(),
-                    budget,
-                })
-                .await
+            let occasion = Occasion {
+                handle: resource.handle,
+                intended: now,
+                // A worker has no client waiting: each call has its own time, and the whole has an end.
+                deadline: now.plus(std::time::Duration::from_secs(60)),
+                turn: Turn::Queued,
+            };
+            let if_unknown =
+                |presumed| self.delivery(&resource, &mark, application, presumed, None);
+            if let Some(Attempt {
+                intent,
+                outcome,
+                calls,
+            }) = self
+                .attempt(application, &mut decision, occasion, if_unknown, &mut held)
+                .await?
             {
-                Ok(intent) => {
-                    decision = counted;
-                    settles = Some(intent);
-                    // A worker has no client waiting: each call has its own time, and the whole has an end.
-                    let deadline = now.plus(std::time::Duration::from_secs(60));
-                    let (outcome, calls) = self
-                        .converse(
-                            application,
-                            &decision,
-                            Occasion {
-                                handle: resource.handle,
-                                intended: now,
-                                deadline,
-                                turn: Turn::Queued,
-                            },
-                            &mut held,
-                        )
-                        .await;
-                    weighed = Some(self.weighed(
-                        application,
-                        &resource,
-                        &decision,
-                        outcome,
-                        calls,
-                        mark.attempts,
-                    ));
-                }
-                Err(CommitError::Held) => hold(&mut decision, now),
-                Err(other) => return Err(lost(other)),
+                settles = Some(intent);
+                weighed = Some(self.weighed(
+                    application,
+                    &resource,
+                    &decision,
+                    outcome,
+                    calls,
+                    mark.attempts,
+                ));
             }
         }
         let weighed = weighed.unwrap_or_else(|| {

@@ -49,14 +49,21 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Prepared, Fault> {
         let view = self.store.view()?;
-        let draft = match round.earlier {
+        let mut draft = match round.earlier {
             Some(earlier) if birth.is_some() => again(earlier, now),
             _ => draft(&view, client, write, birth, now)?,
         };
         draft.check_size(self.limits.body)?;
         unique(&view, client, &draft)?;
-        let members = members(&view, &draft, now)?;
-        let wanted = claims(client, &draft, members.as_ref());
+        let mut members = members(&view, &draft, now)?;
+        let wanted = claims(client, &draft);
+        if round.decides && wanted.contains(&alone(&draft)) {
+            members = differing(&view, &draft, members)?;
+            // Who is taken over has its row written, so that the writer does not count this change itself.
+            if members.is_some() && draft.taken_from().is_some() && !draft.differs() {
+                draft.rise(now);
+            }
+        }
         let mut prepared = Prepared {
             draft,
             members,
@@ -150,13 +157,15 @@ fn draft(
         .transpose()?
         .flatten();
     let before = found.ok_or_else(|| absent(write.kind))?;
-    if before.owner != client.name() {
-        let (kind, owner) = (write.kind.name(), &before.owner);
+    if before.owner != client.name() && !client.config().take_over {
+        let (kind, owner, name) = (write.kind.name(), &before.owner, client.name());
         return Err(Fault::Forbidden(format!(
-            "This {kind} belongs to the client {owner}; only that client may change it."
+            "This {kind} belongs to the client {owner}; only that client may change it. With take_over = true in the gateway's configuration {name} may, and it belongs to {name} then."
         )));
     }
-    change::change(before, write, client.config().put_members, now)
+    let mut draft = change::change(before, write, client.config().put_members, now)?;
+    client.name().clone_into(&mut draft.resource.owner);
+    Ok(draft)
 }
 
 /// 404 for a resource: says the kind and repeats nothing.
@@ -236,8 +245,70 @@ fn members(view: &View, draft: &Draft, now: Timestamp) -> Result<Option<MemberEd
     Ok(Some(edit))
 }
 
+/// How many edges are read at once.
+const PAGE: usize = 1_000;
+
+/// The edit without what is so already, compared with the edges as they stand. Only while nobody else may change them.
+/// `None`: no edge changes.
+fn differing(
+    view: &View,
+    draft: &Draft,
+    edit: Option<MemberEdit>,
+) -> Result<Option<MemberEdit>, Fault> {
+    let Some(mut edit) = edit else {
+        return Ok(None);
+    };
+    if draft.before.is_none() {
+        // A new group has no edges yet.
+        edit.clear = false;
+        return Ok(Some(edit));
+    }
+    let group = edit.group;
+    if edit.clear {
+        edit.clear = false;
+        // Handles only: a group may have more members than one would like to hold in memory with their ids.
+        let mut coming: BTreeSet<Handle> = edit.add.iter().map(|(handle, ..)| *handle).collect();
+        let mut after = None;
+        loop {
+            let page = view.members(group, after, PAGE)?;
+            after = page.last().map(|(handle, ..)| *handle);
+            for (member, ..) in page {
+                if !coming.remove(&member) {
+                    edit.remove.push(member);
+                }
+            }
+            if after.is_none() {
+                break;
+            }
+        }
+        edit.add.retain(|(handle, ..)| coming.contains(handle));
+    } else {
+        let is_member = |handle| view.is_member(group, handle);
+        let mut differs = Vec::with_capacity(edit.add.len());
+        for member in edit.add {
+            if !is_member(member.0)? {
+                differs.push(member);
+            }
+        }
+        edit.add = differs;
+        let mut differs = Vec::with_capacity(edit.remove.len());
+        for member in edit.remove {
+            if is_member(member)? {
+                differs.push(member);
+            }
+        }
+        edit.remove = differs;
+    }
+    Ok((!edit.add.is_empty() || !edit.remove.is_empty()).then_some(edit))
+}
+
+/// The claim that keeps everybody else from a group's edges.
+fn alone(draft: &Draft) -> Claim {
+    Claim::Members(draft.resource.handle, Mode::Exclusive)
+}
+
 /// Everything that the write may change, apart from accounts.
-fn claims(client: &Client, draft: &Draft, members: Option<&MemberEdit>) -> BTreeSet<Claim> {
+fn claims(client: &Client, draft: &Draft) -> BTreeSet<Claim> {
     let mut wanted = BTreeSet::new();
     let resource = &draft.resource;
     let titles = [Some(resource), draft.before.as_ref()]
@@ -252,13 +323,15 @@ fn claims(client: &Client, draft: &Draft, members: Option<&MemberEdit>) -> BTree
         // Membership changes share a claim on their group and commute.
         Kind::Group
             if draft.before.is_some()
+                && draft.taken_from().is_none()
                 && !draft.differs()
-                && members.is_some_and(|edit| !edit.clear) =>
+                && !draft.members.clear
+                && draft.members != MemberDelta::default() =>
         {
             wanted.insert(Claim::Members(resource.handle, Mode::Shared));
         }
         Kind::Group => {
-            wanted.insert(Claim::Members(resource.handle, Mode::Exclusive));
+            wanted.insert(alone(draft));
             if client.config().unique_groups {
                 wanted.extend(titles.map(Claim::GroupName));
             }

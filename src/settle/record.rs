@@ -27,6 +27,10 @@ impl Engine {
             ..ChangeSet::default()
         };
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
+        if let Some(former) = prepared.draft.taken_from() {
+            record.code = Some(String::from("taken_over"));
+            record.reason = Some(format!("taken over from the client {former}"));
+        }
         // No request's row may stay open when its mark is gone or has no room for it any more.
         let mut closed = Vec::new();
         for (application, mut weighed) in self.applications.iter().zip(weighed) {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::draft::{Prepared, Round};
-use super::verdict::{away, budget, count, hold, lost, presumed, verdict};
-use super::{Application, Engine, Occasion, TRIES};
+use super::verdict::{away, lost, verdict};
+use super::{Application, Attempt, Engine, Occasion, TRIES};
 use crate::auth::Client;
 use crate::claims::Held;
 use crate::clock::Timestamp;
@@ -18,7 +18,7 @@ use crate::provision::weigh::{self, Weighed};
 use crate::scim::change::Birth;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Kind, Resource};
-use crate::store::{ChangeSet, CommitError, Intent, Mark};
+use crate::store::{ChangeSet, Mark};
 use crate::upstream::gate::Turn;
 
 /// A client's write: who asks for what.
@@ -29,6 +29,8 @@ pub struct Asked<'a> {
     pub request: &'a str,
     /// What.
     pub write: Write,
+    /// Nothing is exchanged now, and what would be is a mark for the worker: a Bulk's operation.
+    pub queued: bool,
 }
 
 /// A write that is on disk.
@@ -43,14 +45,6 @@ pub struct Settled {
     /// What became of it in the application that was called while the client waited, or else in the first that has
     /// anything to say: name and status, for the log.
     pub application: Option<(String, Status)>,
-}
-
-/// The call that is made while the client waits.
-struct Inline {
-    at: usize,
-    decision: Decision,
-    intent: u64,
-    intended: Timestamp,
 }
 
 impl Engine {
@@ -122,41 +116,49 @@ impl Engine {
         let marks = self.standing(&prepared)?;
         let place = self.store.reserve()?;
         let now = self.clock.now();
-        let inline = match self.pick(&prepared) {
-            Some(at) => self.intend(asked, &mut prepared, at, &marks, now).await?,
+        let inline = match self.pick(&prepared).filter(|_| !asked.queued) {
+            Some(at) => self.reachable(asked, &prepared, at, now).await?,
             None => None,
         };
+        let mut tried = None;
+        if let Some(at) = inline {
+            let application = Arc::clone(&self.applications[at]);
+            let mut decision = prepared.decisions[at].clone();
+            let occasion = Occasion {
+                handle: prepared.draft.resource.handle,
+                intended: now,
+                deadline: begun.plus(application.plan.config.wait),
+                turn: Turn::Inline,
+            };
+            let if_unknown = |presumed| {
+                let mut weighed = self.unsent(&prepared, now);
+                weighed[at] = presumed;
+                self.change_set(asked, &prepared, weighed, &marks, None)
+            };
+            tried = self
+                .attempt(&application, &mut decision, occasion, if_unknown, &mut held)
+                .await?
+                .map(|attempt| (at, attempt));
+            prepared.decisions[at] = decision;
+        }
         let mut weighed = self.unsent(&prepared, now);
         let mut settles = None;
-        if let Some(Inline {
+        if let Some((
             at,
-            decision,
-            intent,
-            intended,
-        }) = inline
+            Attempt {
+                intent,
+                outcome,
+                calls,
+            },
+        )) = tried
         {
             settles = Some(intent);
-            let application = &self.applications[at];
-            let deadline = begun.plus(application.plan.config.wait);
-            let handle = prepared.draft.resource.handle;
-            let (outcome, calls) = self
-                .converse(
-                    application,
-                    &decision,
-                    Occasion {
-                        handle,
-                        intended,
-                        deadline,
-                        turn: Turn::Inline,
-                    },
-                    &mut held,
-                )
-                .await;
-            if let Some(fault) = verdict(application, &decision, &outcome) {
+            let (application, decision) = (&self.applications[at], &prepared.decisions[at]);
+            if let Some(fault) = verdict(application, decision, &outcome) {
                 let line = self.weighed(
                     application,
                     &prepared.draft.resource,
-                    &decision,
+                    decision,
                     outcome,
                     calls,
                     0,
@@ -175,7 +177,7 @@ impl Engine {
             weighed[at] = self.weighed(
                 application,
                 &prepared.draft.resource,
-                &decision,
+                decision,
                 outcome,
                 calls,
                 0,
@@ -248,60 +250,25 @@ impl Engine {
         self.applications.iter().enumerate().find_map(immediate)
     }
 
-    /// Stores the intent. `None`: nothing is to be sent now after all, because the application is left alone for the
-    /// moment or because the safety limit stopped a removal; the decision says which.
-    async fn intend(
+    /// The application that is asked now, unless it is left alone for the moment.
+    async fn reachable(
         &self,
         asked: &Asked<'_>,
-        prepared: &mut Prepared,
+        prepared: &Prepared,
         at: usize,
-        marks: &[Mark],
         now: Timestamp,
-    ) -> Result<Option<Inline>, Fault> {
-        let application = Arc::clone(&self.applications[at]);
-        let mut decision = prepared.decisions[at].clone();
-        if let Some(until) = application.gate.closed(now) {
-            if application.plan.config.when_unavailable == WhenUnavailable::Refuse
-                && !decision.act.removes()
-            {
-                return Err(self
-                    .refused(asked, away(&application, until.since(now).as_secs().max(1)))
-                    .await);
-            }
-            return Ok(None);
-        }
-        let budget = budget(&application, &decision, prepared.draft.resource.handle, now);
-        if budget.is_some() {
-            count(&mut decision);
-        }
-        let mut weighed = self.unsent(prepared, now);
-        weighed[at] = presumed(&application, &decision, now);
-        let if_unknown = self.change_set(asked, prepared, weighed, marks, None);
-        match self
-            .store
-            .intend(Intent {
-                if_unknown,
-                checks: Vec::new(),
-                budget,
-            })
-            .await
+    ) -> Result<Option<usize>, Fault> {
+        let application = &self.applications[at];
+        let Some(until) = application.gate.closed(now) else {
+            return Ok(Some(at));
+        };
+        if application.plan.config.when_unavailable == WhenUnavailable::Refuse
+            && !prepared.decisions[at].act.removes()
         {
-            Ok(intent) => {
-                prepared.decisions[at] = decision.clone();
-                Ok(Some(Inline {
-                    at,
-                    decision,
-                    intent,
-                    intended: now,
-                }))
-            }
-            Err(CommitError::Held) => {
-                hold(&mut decision, now);
-                prepared.decisions[at] = decision;
-                Ok(None)
-            }
-            Err(other) => Err(lost(other)),
+            let wait = until.since(now).as_secs().max(1);
+            return Err(self.refused(asked, away(application, wait)).await);
         }
+        Ok(None)
     }
 
     /// What follows for every application if none is asked now.

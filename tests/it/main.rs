@@ -8,6 +8,7 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod bulk;
 mod cli;
 mod concurrency;
 mod crash;
@@ -19,6 +20,7 @@ mod histories;
 mod house;
 mod logs;
 mod okta_spec;
+mod ownership;
 mod peers;
 mod process;
 mod reads;

@@ -130,9 +130,8 @@ fn play(case: &Case) -> Result<(), String> {
                 other => return Err(format!("{}: {other:?}", case.name)),
             };
             let printed = query.filter.map(|filter| filter.to_string());
-            let shown = query
-                .projection
-                .shows(kind.unwrap_or(Kind::User), "members");
+            let fields = query.projection.fields(kind.unwrap_or(Kind::User));
+            let shown = fields.shows_members();
             let got = (printed.unwrap_or_default(), query.page, query.count, shown);
             let wanted = (filter.to_owned(), Page::Index(start), count, members);
             if got != wanted {

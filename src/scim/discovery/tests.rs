@@ -12,6 +12,7 @@ fn client() -> Client {
         per_second: 1,
         burst: 1,
         read_only: false,
+        take_over: false,
         response_type: String::from("application/scim+json"),
         patch_response: PatchResponse::Resource,
         put_members: PutMembers::Keep,
