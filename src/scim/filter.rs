@@ -7,6 +7,7 @@
 
 mod eval;
 mod parse;
+mod plan;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 use super::name::AttrPath;
 
 pub(crate) use parse::parse_brackets;
+pub(crate) use plan::{Access, Plan};
 
 /// Comparisons and presence tests in one filter.
 pub const TERMS: usize = 64;

@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod change;
+pub mod cursor;
 pub mod discovery;
 pub mod filter;
 #[doc(hidden)]
@@ -16,5 +17,6 @@ pub mod resource;
 pub mod response;
 pub mod route;
 pub mod schema;
+pub mod sort;
 
 pub use resource::{Handle, Id, Kind, Resource};
