@@ -4,7 +4,7 @@
 //! A dead resource's edges are dropped in slices. Until that is done a row in the sweep list keeps them from being
 //! shown, and outlives a crash.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use crate::error::Fault;
@@ -22,18 +22,24 @@ pub(super) const SLICE: usize = 1_000;
 
 impl Transaction<'_> {
     /// Changes a group's members. Whoever is not there (any more) is not added: that equals being added and then
-    /// deleted. Returns whether any edge changed.
+    /// deleted. Returns whether any edge changed in the end: who would go and come again just stays.
     pub(super) fn edit_members(&mut self, edit: &MemberEdit) -> Result<bool, Trouble> {
         let group = edit.group;
         let mut changed = false;
+        let stay: HashSet<Handle> = if edit.clear || !edit.remove.is_empty() {
+            edit.add.iter().map(|(member, ..)| *member).collect()
+        } else {
+            HashSet::new()
+        };
         if edit.clear {
             let prefix = keys::by_handle(tag::MEMBER, group);
             for key in self.some_keys(&prefix, usize::MAX)? {
-                changed |= self.cut(group, Handle(keys::last_number(&key)))?;
+                let member = Handle(keys::last_number(&key));
+                changed |= !stay.contains(&member) && self.cut(group, member)?;
             }
         }
         for member in &edit.remove {
-            changed |= self.cut(group, *member)?;
+            changed |= !stay.contains(member) && self.cut(group, *member)?;
         }
         if edit.add.is_empty() {
             return Ok(changed);
@@ -70,6 +76,10 @@ impl Transaction<'_> {
         let mut after = before.clone();
         after.modified = after.modified.max(modified);
         after.version = after.version.saturating_add(1);
+        if after.modified != before.modified {
+            self.drop_key(&keys::modified_at(before))?;
+            self.put_key(&keys::modified_at(&after), Vec::new())?;
+        }
         self.put_row(Some(before), Some(&after))
     }
 

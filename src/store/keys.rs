@@ -24,6 +24,14 @@ pub(super) mod tag {
     pub(in crate::store) const GROUP_NAME: u8 = b'g';
     /// handle of a live group, so that groups are listed without walking the users between them.
     pub(in crate::store) const GROUP: u8 = b'h';
+    /// folded displayName of a user, handle.
+    pub(in crate::store) const DISPLAY_NAME: u8 = b'a';
+    /// handle of a user without displayName, so that a sort by it is whole.
+    pub(in crate::store) const NAMELESS: u8 = b'w';
+    /// kind, `meta.lastModified`, handle.
+    pub(in crate::store) const MODIFIED: u8 = b'l';
+    /// what `active` is instead of true, handle: of users where it is not true.
+    pub(in crate::store) const NOT_ACTIVE: u8 = b'z';
     /// client, externalId, kind, handle.
     pub(in crate::store) const EXTERNAL: u8 = b'x';
     /// folded address, handle; left out where it equals the folded userName.
@@ -42,12 +50,20 @@ pub(super) mod tag {
     pub(in crate::store) const DUE: u8 = b'd';
     /// application, handle -> start of the window in which this person was counted.
     pub(in crate::store) const COUNTED: u8 = b'p';
-    /// kind, block -> live resources in it.
+    /// kind (or what `active` is instead of true), block -> live resources in it.
     pub(in crate::store) const BLOCK: u8 = b'c';
-    /// kind -> live resources.
+    /// kind (or what `active` is instead of true) -> live resources.
     pub(in crate::store) const TOTAL: u8 = b't';
     /// handle of a dead resource whose edges are being dropped.
     pub(in crate::store) const SWEEP: u8 = b's';
+}
+
+/// What `active` is instead of true, in a byte of a key that stands where a kind's byte may stand.
+pub(super) mod active {
+    /// It is false.
+    pub(in crate::store) const OFF: u8 = b'F';
+    /// It is not there: a client may remove it, and absent is not false.
+    pub(in crate::store) const ABSENT: u8 = b'N';
 }
 
 /// Builds a key.
@@ -142,6 +158,41 @@ pub(super) fn external_ids(client: &str, value: &str, kind: Kind) -> Vec<u8> {
         .done()
 }
 
+/// Everything under one value: the handle follows.
+pub(super) fn display_names(name: &str) -> Vec<u8> {
+    Key::new(tag::DISPLAY_NAME).text(&fold(name)).done()
+}
+
+/// Everything of one moment: the handle follows.
+pub(super) fn modified(kind: Kind, at: Timestamp) -> Vec<u8> {
+    Key::new(tag::MODIFIED)
+        .byte(kind_byte(kind))
+        .number(at.0)
+        .done()
+}
+
+/// Where a list by `meta.lastModified` finds a resource.
+pub(super) fn modified_at(resource: &Resource) -> Vec<u8> {
+    followed(modified(resource.kind, resource.modified), resource.handle)
+}
+
+/// Everything under one of [`active`]: the handle follows.
+pub(super) fn not_active(what: u8) -> Vec<u8> {
+    Key::new(tag::NOT_ACTIVE).byte(what).done()
+}
+
+/// One of [`active`] for a user that clients see and whose `active` is not true.
+pub(super) fn what_active_is(resource: &Resource) -> Option<u8> {
+    if resource.kind != Kind::User || resource.deleted.is_some() {
+        return None;
+    }
+    match resource.attributes.get("active") {
+        Some(Value::Bool(true)) => None,
+        Some(Value::Bool(false)) => Some(active::OFF),
+        _ => Some(active::ABSENT),
+    }
+}
+
 /// One number under a tag, or the beginning of keys with a second one.
 pub(super) fn by_handle(tag: u8, handle: Handle) -> Vec<u8> {
     Key::new(tag).number(handle.0).done()
@@ -205,6 +256,7 @@ pub(super) fn keys(resource: &Resource, ours: bool) -> BTreeMap<Vec<u8>, Vec<u8>
         let under = external_ids(&resource.owner, value, resource.kind);
         keys.insert(followed(under, resource.handle), Vec::new());
     }
+    keys.extend(list_keys(resource).map(|key| (key, Vec::new())));
     match resource.kind {
         Kind::User => {
             let name = text("userName");
@@ -224,6 +276,25 @@ pub(super) fn keys(resource: &Resource, ours: bool) -> BTreeMap<Vec<u8>, Vec<u8>
         }
     }
     keys
+}
+
+/// The keys of a live resource that schema 2 brought: what lists are sorted and counted by.
+pub(super) fn list_keys(resource: &Resource) -> impl Iterator<Item = Vec<u8>> {
+    let handle = resource.handle;
+    let name = (resource.kind == Kind::User).then(|| {
+        match resource
+            .attributes
+            .get("displayName")
+            .and_then(Value::as_str)
+        {
+            Some(name) => followed(display_names(name), handle),
+            None => by_handle(tag::NAMELESS, handle),
+        }
+    });
+    let flag = what_active_is(resource).map(|what| followed(not_active(what), handle));
+    [Some(modified_at(resource)), name, flag]
+        .into_iter()
+        .flatten()
 }
 
 /// The folded values of `emails`.
@@ -299,15 +370,24 @@ mod tests {
                 .collect()
         };
         let mut person = user(7, "Ada@example.com");
-        assert_eq!(tags(&person, true), "u");
-        assert_eq!(tags(&person, false), "iu");
+        assert_eq!(tags(&person, true), "luw");
+        assert_eq!(tags(&person, false), "iluw");
+        person.attributes.insert("displayName".into(), json!("Ada"));
+        assert_eq!(tags(&person, true), "alu");
+        for not_true in [json!(false), Value::Null] {
+            person.attributes.insert("active".into(), not_true);
+            assert_eq!(tags(&person, true), "aluz");
+        }
+        person.attributes.remove("active");
+        assert_eq!(tags(&person, true), "aluz");
+        person.attributes.insert("active".into(), json!(true));
         person.attributes.insert("externalId".into(), json!("x1"));
         person.attributes.insert(
             "emails".into(),
             json!([{ "value": "ADA@example.com" }, { "value": "ada@home.example" }, { "type": "work" }]),
         );
         person.links = vec![link("zoom", Some("r1")), link("other", None)];
-        assert_eq!(tags(&person, true), "erux");
+        assert_eq!(tags(&person, true), "aelrux");
         person.deleted = Some(Timestamp(5));
         person.links[0].seen_name = Some("ada@example.com".into());
         assert_eq!(tags(&person, false), "or");
@@ -316,6 +396,6 @@ mod tests {
         person
             .attributes
             .insert("displayName".into(), json!("Staff"));
-        assert_eq!(tags(&person, true), "ghrx");
+        assert_eq!(tags(&person, true), "ghlrx");
     }
 }

@@ -134,8 +134,10 @@ impl<'t> Transaction<'t> {
         for (resource, sign) in [(before, -1), (after, 1)] {
             let Some(resource) = resource else { continue };
             if resource.deleted.is_none() {
-                let block = (kind_byte(resource.kind), resource.handle.0 / BLOCK);
-                *self.blocks.entry(block).or_default() += sign;
+                self.count(kind_byte(resource.kind), resource.handle, sign);
+            }
+            if let Some(what) = keys::what_active_is(resource) {
+                self.count(what, resource.handle, sign);
             }
             for link in &resource.links {
                 let active = resource.kind == Kind::User && link.state == State::Active;
@@ -204,6 +206,11 @@ impl<'t> Transaction<'t> {
             0 => self.drop_key(&key).map(drop),
             count => self.put_key(&key, count.to_be_bytes().to_vec()),
         }
+    }
+
+    /// Moves the live counts of a kind, or of users whose `active` is not true.
+    pub(super) fn count(&mut self, what: u8, handle: Handle, delta: i64) {
+        *self.blocks.entry((what, handle.0 / BLOCK)).or_default() += delta;
     }
 
     /// Moves a group's number of members.

@@ -62,7 +62,7 @@ pub enum Lookup<'a> {
 /// for keeping.
 pub struct View {
     pub(super) transaction: ReadTransaction,
-    rows: ReadOnlyTable<u64, Bytes>,
+    pub(super) rows: ReadOnlyTable<u64, Bytes>,
     pub(super) keys: ReadOnlyTable<Bytes, Bytes>,
     /// The dead whose edges still stand, once somebody has asked.
     pub(super) dead: OnceLock<BTreeSet<Handle>>,
@@ -298,7 +298,7 @@ impl View {
         Ok(found)
     }
 
-    fn look<R>(
+    pub(super) fn look<R>(
         &self,
         handle: Handle,
         look: impl FnOnce(RowRef<'_>) -> R,
@@ -310,7 +310,7 @@ impl View {
     }
 }
 
-fn parse(handle: Handle, stored: &[u8]) -> Result<RowRef<'_>, Trouble> {
+pub(super) fn parse(handle: Handle, stored: &[u8]) -> Result<RowRef<'_>, Trouble> {
     let bytes = tables::unseal(Seal::Row, &handle.0.to_be_bytes(), stored)?;
     RowRef::parse(handle, bytes)
 }
