@@ -1,6 +1,9 @@
 //! Reads. They never leave the box: every one is answered from one snapshot of the directory.
 
 mod list;
+mod parts;
+mod picture;
+mod search;
 
 use serde_json::{Map, Value};
 

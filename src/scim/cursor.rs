@@ -35,7 +35,12 @@ impl Fingerprint {
         };
         part(client);
         part(kind.map_or("", Kind::name));
-        part(&query.filter.as_ref().map_or_else(String::new, ToString::to_string));
+        part(
+            &query
+                .filter
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+        );
         if let Some(sort) = &query.sort {
             part(&sort.by.to_string().to_ascii_lowercase());
             part(if sort.descending { "down" } else { "up" });
@@ -158,8 +163,7 @@ mod tests {
 
     fn query(filter: &str, by: Option<(&str, bool)>) -> ListQuery {
         ListQuery {
-            filter: (!filter.is_empty())
-                .then(|| Filter::parse(filter, Bounds::default()).unwrap()),
+            filter: (!filter.is_empty()).then(|| Filter::parse(filter, Bounds::default()).unwrap()),
             sort: by.map(|(by, descending)| Sort {
                 by: AttrPath::parse(by).unwrap(),
                 descending,
@@ -179,9 +183,21 @@ mod tests {
             ("entra", Some(Kind::User), query("", None)),
             ("okta", Some(Kind::User), query("title pr", None)),
             ("okta", Some(Kind::User), query("title eq \"x\"", None)),
-            ("okta", Some(Kind::User), query("title pr", Some(("title", false)))),
-            ("okta", Some(Kind::User), query("title pr", Some(("title", true)))),
-            ("okta", Some(Kind::User), query("title pr", Some(("userName", true)))),
+            (
+                "okta",
+                Some(Kind::User),
+                query("title pr", Some(("title", false))),
+            ),
+            (
+                "okta",
+                Some(Kind::User),
+                query("title pr", Some(("title", true))),
+            ),
+            (
+                "okta",
+                Some(Kind::User),
+                query("title pr", Some(("userName", true))),
+            ),
         ]
         .map(|(client, kind, query)| Fingerprint::of(client, kind, &query));
         let cursor = Cursor {

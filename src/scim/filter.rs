@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::name::AttrPath;
 
 pub(crate) use parse::parse_brackets;
-pub(crate) use plan::{Access, Plan};
+pub(crate) use plan::{Access, Plan, known};
 
 /// Comparisons and presence tests in one filter.
 pub const TERMS: usize = 64;

@@ -218,13 +218,19 @@ mod tests {
         let primary = json!({"emails": [{"value": "c"}, {"value": "a", "primary": true}]});
         ascending(
             "emails",
-            &[&[primary.clone()], &[first.clone()], &[json!({"emails": []})]],
+            &[
+                &[primary.clone()],
+                &[first.clone()],
+                &[json!({"emails": []})],
+            ],
         );
         ascending("emails.value", &[&[primary], &[first]]);
         ascending(
             "manager",
             &[
-                &[json!({"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {"manager": {"value": "a"}}})],
+                &[
+                    json!({"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {"manager": {"value": "a"}}}),
+                ],
                 &[json!({})],
             ],
         );

@@ -124,9 +124,8 @@ impl Filter {
             };
             // Of a complex attribute its `value` is compared.
             let value = attribute.map(|attribute| attribute.sub("value").unwrap_or(attribute));
-            let orderless = |attribute: &Attribute| {
-                matches!(attribute.kind, Type::Boolean | Type::Binary)
-            };
+            let orderless =
+                |attribute: &Attribute| matches!(attribute.kind, Type::Boolean | Type::Binary);
             if ordered && value.is_some_and(orderless) {
                 found.get_or_insert_with(|| match within {
                     None => path.to_string(),
@@ -140,8 +139,9 @@ impl Filter {
     /// The attributes that it looks at, for their names and URNs: sub-attributes may or may not be there.
     pub(crate) fn heads(&self) -> Vec<&AttrPath> {
         let mut heads = Vec::new();
-        self.root
-            .visit(None, &mut |within, path, _| heads.push(within.unwrap_or(path)));
+        self.root.visit(None, &mut |within, path, _| {
+            heads.push(within.unwrap_or(path))
+        });
         heads
     }
 
@@ -195,7 +195,7 @@ impl Node {
 }
 
 /// The core attribute and sub-attribute that a path names, as the schema spells them.
-fn core(kind: Kind, path: &AttrPath) -> Option<(&'static str, Option<&'static str>)> {
+pub(crate) fn known(kind: Kind, path: &AttrPath) -> Option<(&'static str, Option<&'static str>)> {
     let urn = path.urn.as_deref();
     if !urn.is_none_or(|urn| name::same(urn, kind.schema())) {
         return None;
@@ -223,7 +223,7 @@ fn plan(node: &Node, kind: Kind) -> Plan<'_> {
             } => Plan::EVERYTHING,
             _ => Plan::WALK,
         },
-        Node::Term(path, Test::Present) => match (kind, core(kind, path)) {
+        Node::Term(path, Test::Present) => match (kind, known(kind, path)) {
             // What every resource has.
             (_, Some(("id", None)))
             | (Kind::User, Some(("userName", None)))
@@ -231,12 +231,15 @@ fn plan(node: &Node, kind: Kind) -> Plan<'_> {
             _ => Plan::WALK,
         },
         Node::Term(path, Test::Compare(op, wanted)) => {
-            core(kind, path).map_or(Plan::WALK, |named| compared(kind, named, *op, wanted))
+            known(kind, path).map_or(Plan::WALK, |named| compared(kind, named, *op, wanted))
         }
         Node::Element { attr, inner, rest } => {
             let rest = rest.as_ref().and_then(|(path, test)| match test {
                 Test::Compare(Op::Eq, Value::String(text))
-                    if path.sub.as_deref().is_some_and(|sub| name::same(sub, "value")) =>
+                    if path
+                        .sub
+                        .as_deref()
+                        .is_some_and(|sub| name::same(sub, "value")) =>
                 {
                     Some((text.as_str(), false))
                 }
@@ -247,7 +250,7 @@ fn plan(node: &Node, kind: Kind) -> Plan<'_> {
                 let (text, whole) = inner.wanted_value()?;
                 Some((text, whole && alone))
             });
-            let (Some((text, exact)), Some((name, None))) = (wanted, core(kind, attr)) else {
+            let (Some((text, exact)), Some((name, None))) = (wanted, known(kind, attr)) else {
                 return Plan::WALK;
             };
             let access = match (kind, name) {
@@ -461,7 +464,10 @@ mod tests {
         let user = |text: &str| shown(Kind::User, text);
         for (text, wanted) in [
             ("userName eq \"Ada\"", "UserName(\"Ada\")"),
-            ("urn:ietf:params:scim:schemas:core:2.0:User:USERNAME eq \"a\"", "UserName(\"a\")"),
+            (
+                "urn:ietf:params:scim:schemas:core:2.0:User:USERNAME eq \"a\"",
+                "UserName(\"a\")",
+            ),
             ("id eq \"7\"", "Id(\"7\")"),
             ("id eq 7", "Nothing"),
             ("id eq null", "All, check"),
@@ -469,9 +475,18 @@ mod tests {
             ("emails eq \"a\"", "Email(\"a\")"),
             ("emails.value eq \"a\"", "Email(\"a\")"),
             ("emails[value eq \"a\"]", "Email(\"a\")"),
-            ("emails[type eq \"work\"].value eq \"a\"", "Email(\"a\"), check"),
-            ("emails[type eq \"work\" and value eq \"a\"]", "Email(\"a\"), check"),
-            ("emails[value eq \"a\"].type eq \"work\"", "Email(\"a\"), check"),
+            (
+                "emails[type eq \"work\"].value eq \"a\"",
+                "Email(\"a\"), check",
+            ),
+            (
+                "emails[type eq \"work\" and value eq \"a\"]",
+                "Email(\"a\"), check",
+            ),
+            (
+                "emails[value eq \"a\"].type eq \"work\"",
+                "Email(\"a\"), check",
+            ),
             ("emails[type eq \"work\" or value eq \"a\"]", "All, check"),
             ("emails[not (value eq \"a\")]", "All, check"),
             ("emails.type eq \"a\"", "All, check"),
@@ -487,14 +502,29 @@ mod tests {
             ("groups[value eq \"g\"]", "InGroup(\"g\")"),
             ("meta.resourceType eq \"User\"", "All"),
             ("meta.resourceType eq \"Group\"", "Nothing"),
-            ("meta.resourceType ne \"Group\" and active eq true", "Active(true)"),
+            (
+                "meta.resourceType ne \"Group\" and active eq true",
+                "Active(true)",
+            ),
             ("not (meta.resourceType eq \"User\")", "Nothing"),
             ("userName pr", "All"),
             ("title pr", "All, check"),
-            ("title pr and active eq false and userName eq \"a\"", "UserName(\"a\"), check"),
-            ("title pr and (userName sw \"a\" or userName eq \"b\")", "Any([UserNameStarts(\"a\"), UserName(\"b\")]), check"),
-            ("userName eq \"a\" or id eq \"b\" or id eq 4", "Any([UserName(\"a\"), Id(\"b\")])"),
-            ("userName eq \"a\" or (id eq \"b\" and title pr)", "Any([UserName(\"a\"), Id(\"b\")]), check"),
+            (
+                "title pr and active eq false and userName eq \"a\"",
+                "UserName(\"a\"), check",
+            ),
+            (
+                "title pr and (userName sw \"a\" or userName eq \"b\")",
+                "Any([UserNameStarts(\"a\"), UserName(\"b\")]), check",
+            ),
+            (
+                "userName eq \"a\" or id eq \"b\" or id eq 4",
+                "Any([UserName(\"a\"), Id(\"b\")])",
+            ),
+            (
+                "userName eq \"a\" or (id eq \"b\" and title pr)",
+                "Any([UserName(\"a\"), Id(\"b\")]), check",
+            ),
             ("userName eq \"a\" or title pr", "All, check"),
             ("id eq 4 or id eq 5", "Nothing"),
             ("not (userName eq \"a\")", "All, check"),
@@ -509,7 +539,10 @@ mod tests {
             ("displayName eq \"a\"", "DisplayName(\"a\")"),
             ("members eq \"a\"", "HasMember(\"a\")"),
             ("members[value eq \"a\"]", "HasMember(\"a\")"),
-            ("members[value eq \"a\" and type eq \"User\"]", "HasMember(\"a\"), check"),
+            (
+                "members[value eq \"a\" and type eq \"User\"]",
+                "HasMember(\"a\"), check",
+            ),
             ("id eq \"g\" and members eq \"a\"", "Id(\"g\"), check"),
             ("userName eq \"a\"", "All, check"),
             ("active eq true", "All, check"),
@@ -524,8 +557,14 @@ mod tests {
         for (text, wanted) in [
             ("gt \"1970-01-01T00:00:01Z\"", "1001..18446744073709551615"),
             ("ge \"1970-01-01T00:00:01Z\"", "1000..18446744073709551615"),
-            ("ge \"1970-01-01T00:00:01.0001Z\"", "1001..18446744073709551615"),
-            ("gt \"1970-01-01T00:00:01.0001Z\"", "1001..18446744073709551615"),
+            (
+                "ge \"1970-01-01T00:00:01.0001Z\"",
+                "1001..18446744073709551615",
+            ),
+            (
+                "gt \"1970-01-01T00:00:01.0001Z\"",
+                "1001..18446744073709551615",
+            ),
             ("lt \"1970-01-01T00:00:01Z\"", "0..999"),
             ("lt \"1970-01-01T00:00:01.0001Z\"", "0..1000"),
             ("le \"1970-01-01T01:00:01.0001+01:00\"", "0..1000"),
@@ -535,8 +574,14 @@ mod tests {
             ("gt \"1960-01-01T00:00:00Z\"", "0..18446744073709551615"),
             ("gt \"yesterday\"", "nothing"),
             ("gt 5", "nothing"),
-            ("ge \"1970-01-01T00:00:01Z\" and meta.lastModified lt \"1970-01-01T00:00:02Z\"", "1000..1999"),
-            ("gt \"1970-01-01T00:00:02Z\" and meta.lastModified lt \"1970-01-01T00:00:02Z\"", "nothing"),
+            (
+                "ge \"1970-01-01T00:00:01Z\" and meta.lastModified lt \"1970-01-01T00:00:02Z\"",
+                "1000..1999",
+            ),
+            (
+                "gt \"1970-01-01T00:00:02Z\" and meta.lastModified lt \"1970-01-01T00:00:02Z\"",
+                "nothing",
+            ),
         ] {
             let filter = format!("meta.lastModified {text}");
             let filter = Filter::parse(&filter, Bounds::default()).unwrap();
@@ -562,11 +607,18 @@ mod tests {
             ("title pr or emails[primary le 5]", Some("emails.primary")),
             ("emails.primary lt \"x\"", Some("emails.primary")),
             ("x509Certificates ge \"x\"", Some("x509Certificates")),
-            ("x509Certificates.value ge \"x\"", Some("x509Certificates.value")),
+            (
+                "x509Certificates.value ge \"x\"",
+                Some("x509Certificates.value"),
+            ),
             ("active eq \"a\" and x gt 5 and userName gt \"a\"", None),
         ] {
             let filter = Filter::parse(text, Bounds::default()).unwrap();
-            assert_eq!(filter.without_order(Kind::User).as_deref(), wanted, "{text}");
+            assert_eq!(
+                filter.without_order(Kind::User).as_deref(),
+                wanted,
+                "{text}"
+            );
         }
         let filter = Filter::parse("active gt \"a\"", Bounds::default()).unwrap();
         assert_eq!(filter.without_order(Kind::Group), None);
@@ -576,7 +628,10 @@ mod tests {
     fn it_is_known_of_which_members_a_filter_speaks() {
         for (text, wanted) in [
             ("id eq \"g\" and members eq \"a\"", Some(vec!["a"])),
-            ("not (members.value eq \"a\") or members[value eq \"b\" and type pr]", Some(vec!["a", "b"])),
+            (
+                "not (members.value eq \"a\") or members[value eq \"b\" and type pr]",
+                Some(vec!["a", "b"]),
+            ),
             ("members[type eq \"User\"].value eq \"a\"", Some(vec!["a"])),
             ("displayName pr", Some(vec![])),
             ("members pr", None),
