@@ -112,12 +112,19 @@ fn candidates(
         }
         Access::DisplayName(text) => along(Stretch::DisplayName { text, whole: true }),
         Access::HasMember(id) => {
-            for kind in [Kind::User, Kind::Group] {
-                if let Some(member) = view.find(&Key::Id(kind, id))? {
-                    along(Stretch::GroupsOf(member))?;
-                }
+            let user = view.find(&Key::Id(Kind::User, id))?;
+            let group = view.find(&Key::Id(Kind::Group, id))?;
+            let (Some(one), Some(other)) = (user, group) else {
+                return user
+                    .or(group)
+                    .map_or(Ok(()), |member| along(Stretch::GroupsOf(member)));
+            };
+            // Ids that were brought along may be the same; a group may hold both.
+            let mut groups = BTreeSet::new();
+            for member in [one, other] {
+                groups.extend(view.groups_of(member)?.into_iter().map(|(group, _)| group));
             }
-            Ok(())
+            each(groups, offer)
         }
         Access::InGroup(id) => {
             let Some(group) = view.find(&Key::Id(Kind::Group, id))? else {

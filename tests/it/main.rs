@@ -14,6 +14,7 @@ mod crash;
 mod flows;
 mod histories;
 mod house;
+mod lists;
 mod logs;
 mod process;
 mod reads;
