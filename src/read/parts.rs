@@ -43,11 +43,20 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
+    /// Whether so many rows may be looked at: who cannot be answered is told so before the work, not after it.
+    pub(super) fn may_look_at(&self, more: u64) -> Result<(), Fault> {
+        if more > self.left() as u64 {
+            return Err(self.too_many());
+        }
+        Ok(())
+    }
+
     /// What may still be looked at.
     pub(super) fn left(&self) -> usize {
         self.limit - self.looked.get().min(self.limit)
     }
 
+    /// 400 `tooMany`, and what would be answered.
     pub(super) fn too_many(&self) -> Fault {
         Fault::TooMany(format!(
             "This list needs a look at more than {} resources. An index serves the filters eq on id, userName, externalId, emails.value, displayName, active, groups.value and members.value, sw on userName and displayName, eq, gt, ge, lt and le on meta.lastModified, and `and` of one of these with others; and without a filter sortBy userName, displayName, active and meta.lastModified.",

@@ -70,7 +70,12 @@ impl Search<'_> {
             })?;
         }
         let total = nearest.total;
-        let found = nearest.page(skip, most).ok_or_else(|| asked.too_many())?;
+        let found = nearest.page(skip, most).ok_or_else(|| {
+            Fault::TooMany(format!(
+                "This list is not kept in its order, so that startIndex reaches to {} only. Ask for its pages by cursor (RFC 9865).",
+                asked.limit
+            ))
+        })?;
         Ok(Read {
             found,
             passed: skip.min(total),
@@ -165,6 +170,7 @@ fn candidates(
         Access::DisplayNameStarts(text) => along(Stretch::DisplayName { text, whole: false }),
         Access::Modified(from, to) => along(Stretch::Modified(kind, *from, *to)),
         Access::Active(active) => {
+            asked.may_look_at(view.count_active(*active)?)?;
             let mut result = Ok(());
             view.walk_active(*active, Handle(0), false, |row| {
                 result = offer(Candidate::Row(row));
@@ -173,6 +179,7 @@ fn candidates(
             result
         }
         Access::All => {
+            asked.may_look_at(view.count(kind)?)?;
             let mut result = Ok(());
             view.walk(kind, Handle(0), |row| {
                 result = offer(Candidate::Row(row));

@@ -129,6 +129,8 @@ fn ordered(number: f64) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -216,13 +218,10 @@ mod tests {
     fn of_many_values_the_primary_counts_else_the_first() {
         let first = json!({"emails": [{"value": "b"}, {"value": "a"}]});
         let primary = json!({"emails": [{"value": "c"}, {"value": "a", "primary": true}]});
+        let none = json!({"emails": []});
         ascending(
             "emails",
-            &[
-                &[primary.clone()],
-                &[first.clone()],
-                &[json!({"emails": []})],
-            ],
+            &[from_ref(&primary), from_ref(&first), from_ref(&none)],
         );
         ascending("emails.value", &[&[primary], &[first]]);
         ascending(
