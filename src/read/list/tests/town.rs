@@ -209,6 +209,7 @@ impl Town {
                 return (selected.total, all);
             }
             all.extend(page);
+            assert!(all.len() as u64 <= selected.total, "the pages do not end");
         }
     }
 
@@ -221,7 +222,7 @@ impl Town {
     ) -> Vec<Handle> {
         let mut all = Vec::new();
         let mut cursor = String::new();
-        for number in 0.. {
+        for number in 0..100 {
             let query = ListQuery {
                 page: Page::Cursor(cursor),
                 ..query.clone()
@@ -238,7 +239,7 @@ impl Town {
             cursor = next;
             between(self, number);
         }
-        all
+        panic!("the pages do not end")
     }
 
     /// Fills `{u3}` and `{g0}` with ids.
