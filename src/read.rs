@@ -2,6 +2,9 @@
 
 mod list;
 mod memberships;
+mod parts;
+mod picture;
+mod search;
 
 use crate::error::Fault;
 use crate::scim::condition::{Conditions, Fresh, Tag};

@@ -1,114 +1,189 @@
-//! Which resources a list shows: filter, order and page.
+//! Which resources a list shows: filter, order and page (RFC 7644 3.4.2, RFC 9865).
+//!
+//! A list is made of parts, one behind the other: see [`super::parts`]. Where an index has the list's order, a page
+//! costs the page; else what the filter may select is looked at, to a limit, and only the page is kept. Without `sortBy`
+//! lists run in the order of creation, users before groups.
 
+use super::parts::{Arrangement, Asked, From, Part};
 use crate::error::Fault;
-use crate::scim::filter::Filter;
+use crate::scim::cursor::{self, Cursor, Fingerprint, POSITION};
 use crate::scim::request::{ListQuery, Page};
 use crate::scim::response::Selected;
-use crate::scim::{Handle, Kind, json};
-use crate::store::{Key, Lookup, RowRef, View};
+use crate::scim::{Handle, Kind, sort};
+use crate::store::{RowRef, View};
+
+/// How many resources one request looks at: those that an index finds and the filter does not fully say, those that are
+/// sorted, or all, where no index answers.
+const LIMIT: usize = 100_000;
 
 /// Calls `each` with the rows of one page, and says what the list as a whole is. `kind` `None`: users and groups.
-/// `client` is who asks: an externalId is one client's own.
+/// `client` is who asks: an externalId is one client's own (RFC 7643 3.1), and what another client called a resource is
+/// absent to filters and sorts.
 ///
 /// # Errors
-/// 400 `invalidFilter` for a filter that no index answers; whatever `each` fails with.
+/// 400 `invalidFilter`, `invalidValue` for a `sortBy` that cannot be, `tooMany` where no index answers and the directory
+/// is large, `invalidCursor`; whatever `each` fails with.
 pub fn select(
+    view: &View,
+    client: &str,
+    kind: Option<Kind>,
+    query: &ListQuery,
+    each: impl FnMut(RowRef<'_>) -> Result<(), Fault>,
+) -> Result<Selected, Fault> {
+    within(LIMIT, view, client, kind, query, each)
+}
+
+/// ... looking at so many resources at most.
+fn within(
+    limit: usize,
     view: &View,
     client: &str,
     kind: Option<Kind>,
     query: &ListQuery,
     mut each: impl FnMut(RowRef<'_>) -> Result<(), Fault>,
 ) -> Result<Selected, Fault> {
-    let kind = kind.ok_or_else(|| Fault::NotImplemented(String::from("root query")))?;
-    let Page::Index(start) = query.page else {
-        return Err(Fault::NotImplemented(String::from("cursor")));
+    let kinds: &[Kind] = match kind {
+        Some(Kind::User) => &[Kind::User],
+        Some(Kind::Group) => &[Kind::Group],
+        None => &[Kind::User, Kind::Group],
     };
-    let selected = |total| Selected {
-        total,
+    for kind in kinds {
+        check(*kind, query)?;
+    }
+    let asked = Asked::new(view, client, query, limit);
+    let list = Arrangement::of(kinds, query);
+    let (selected, page) = match &query.page {
+        Page::Index(start) => {
+            if let [Part::Rows(kind)] = list.parts.as_slice() {
+                // The most common list: the rows are read once.
+                let mut result = Ok(());
+                view.page(*kind, *start, query.count, |row| {
+                    if result.is_ok() {
+                        result = each(row);
+                    }
+                })?;
+                result?;
+            }
+            by_index(&asked, &list, *start, query.count)?
+        }
+        Page::Cursor(text) => {
+            let fingerprint = Fingerprint::of(client, kind, query);
+            let behind = match text.as_str() {
+                "" => None,
+                text => Some(Cursor::decode(text, fingerprint)?),
+            };
+            by_cursor(&asked, &list, behind, query.count, fingerprint)?
+        }
+    };
+    for handle in page {
+        view.row(handle, &mut each)?.transpose()?;
+    }
+    Ok(selected)
+}
+
+fn check(kind: Kind, query: &ListQuery) -> Result<(), Fault> {
+    let orderless = query
+        .filter
+        .as_ref()
+        .and_then(|filter| filter.without_order(kind));
+    if let Some(name) = orderless {
+        return Err(Fault::InvalidFilter(format!(
+            "{name} has no order: gt, ge, lt and le do not go with it (RFC 7644 3.4.2.2)."
+        )));
+    }
+    match &query.sort {
+        Some(sort) => sort::check(kind, &sort.by),
+        None => Ok(()),
+    }
+}
+
+/// The page that begins with the `start`-th; beyond the end it is empty.
+fn by_index(
+    asked: &Asked<'_>,
+    list: &Arrangement<'_>,
+    start: u64,
+    count: usize,
+) -> Result<(Selected, Vec<Handle>), Fault> {
+    let mut skip = start.max(1) - 1;
+    let mut page = Vec::new();
+    let mut total = 0;
+    let shown = matches!(list.parts.as_slice(), [Part::Rows(_)]);
+    for part in &list.parts {
+        let left = if shown { 0 } else { count - page.len() };
+        if left == 0 && list.whole.is_some() {
+            break;
+        }
+        let read = part.read(asked, From::Skip(skip), left, list.whole.is_none())?;
+        skip -= read.passed.min(skip);
+        total += read.total;
+        page.extend(read.found.into_iter().map(|found| found.handle));
+    }
+    let selected = Selected {
+        total: list.total(asked, total)?,
         start: Some(start),
         ..Selected::default()
     };
-    let Some(filter) = &query.filter else {
-        let mut result = Ok(());
-        view.page(kind, start, query.count, |row| {
-            if result.is_ok() {
-                result = each(row);
-            }
-        })?;
-        result?;
-        return Ok(selected(view.count(kind)?));
-    };
-    let matching = matching(view, client, kind, filter)?;
-    let total = matching.len() as u64;
-    let skip = usize::try_from(start - 1).unwrap_or(usize::MAX);
-    for handle in matching.into_iter().skip(skip).take(query.count) {
-        view.row(handle, &mut each)?.transpose()?;
-    }
-    Ok(selected(total))
+    Ok((selected, page))
 }
 
-/// The handles that a filter selects, by an index and a second look at each row that it gives.
-fn matching(view: &View, client: &str, kind: Kind, filter: &Filter) -> Result<Vec<Handle>, Fault> {
-    let unsupported = || {
-        let attributes = match kind {
-            Kind::User => "userName, externalId, id and emails.value",
-            Kind::Group => "displayName, externalId and id",
-        };
-        Fault::InvalidFilter(format!(
-            "Lists of {} can be filtered by eq on {attributes}, and by `and` of these.",
-            kind.endpoint()
-        ))
-    };
-    let terms = filter.conjunction().ok_or_else(unsupported)?;
-    let mut candidates = None;
-    for (path, value) in &terms {
-        let path = path.to_string().to_lowercase();
-        let text = value.as_str();
-        let found = match (
-            kind,
-            path.rsplit_once(":2.0:user:")
-                .or(path.rsplit_once(":2.0:group:"))
-                .map_or(path.as_str(), |(_, name)| name),
-            text,
-        ) {
-            (_, "id", Some(id)) => view.find(&Key::Id(kind, id))?.into_iter().collect(),
-            (Kind::User, "username", Some(name)) => view.find_all(kind, &Lookup::UserName(name))?,
-            (Kind::User, "emails" | "emails.value", Some(address)) => {
-                view.find_all(kind, &Lookup::Email(address))?
-            }
-            (Kind::Group, "displayname", Some(name)) => {
-                view.find_all(kind, &Lookup::GroupName(name))?
-            }
-            (_, "externalid", Some(id)) => {
-                view.find_all(kind, &Lookup::ExternalId { client, value: id })?
-            }
-            // An index holds strings; no string equals a number or null.
-            (
-                _,
-                "id" | "username" | "emails" | "emails.value" | "displayname" | "externalid",
-                None,
-            ) => Vec::new(),
-            _ => return Err(unsupported()),
-        };
-        candidates.get_or_insert(found);
+/// The page behind a cursor, and the cursor behind the page if there is more. There is no `previousCursor`.
+fn by_cursor(
+    asked: &Asked<'_>,
+    list: &Arrangement<'_>,
+    behind: Option<Cursor>,
+    count: usize,
+    fingerprint: Fingerprint,
+) -> Result<(Selected, Vec<Handle>), Fault> {
+    let at = behind.as_ref().map_or(0, |cursor| usize::from(cursor.part));
+    if behind.is_some() && at >= list.parts.len() {
+        return Err(cursor::unknown());
     }
-    // An attribute that no term names is not read. An extension's attributes stand under its URN.
-    let named = |key: &str| {
-        key.contains(':')
-            || terms
-                .iter()
-                .any(|(path, _)| path.attr.eq_ignore_ascii_case(key))
-    };
-    let mut matching = Vec::new();
-    for handle in candidates.unwrap_or_default() {
-        let map = view.row(handle, |row| {
-            let mut map = json::members(row.attributes, named).ok()?;
-            map.insert(String::from("id"), row.id.into());
-            Some(map)
-        })?;
-        if map.flatten().is_some_and(|map| filter.matches(kind, &map)) {
-            matching.push(handle);
+    // One more than asked for shows whether there is a next page; `count=0` asks for the total alone.
+    let most = if count == 0 { 0 } else { count + 1 };
+    let mut page = Vec::new();
+    let mut total = 0;
+    for (number, part) in list.parts.iter().enumerate() {
+        let left = if number < at { 0 } else { most - page.len() };
+        if left == 0 && list.whole.is_some() {
+            continue;
         }
+        let from = match &behind {
+            Some(cursor) if number == at => From::Behind(&cursor.position),
+            _ => From::Skip(0),
+        };
+        let read = part.read(asked, from, left, list.whole.is_none())?;
+        total += read.total;
+        page.extend(read.found.into_iter().map(|found| (number, found)));
     }
-    Ok(matching)
+    let mut next = None;
+    if page.len() > count {
+        page.truncate(count);
+        // A page may be shorter than asked for (RFC 9865 2): it ends where a cursor can say so.
+        while page
+            .last()
+            .is_some_and(|(_, found)| found.position.len() > POSITION)
+        {
+            page.pop();
+        }
+        let Some((number, last)) = page.last() else {
+            return Err(Fault::TooMany(String::from(
+                "The values that this list is sorted by are too long for a cursor. Ask for a larger count, or by startIndex.",
+            )));
+        };
+        let cursor = Cursor {
+            part: u8::try_from(*number).unwrap_or(u8::MAX),
+            position: last.position.clone(),
+        };
+        next = Some(cursor.encode(fingerprint));
+    }
+    let selected = Selected {
+        total: list.total(asked, total)?,
+        next,
+        ..Selected::default()
+    };
+    let page = page.into_iter().map(|(_, found)| found.handle).collect();
+    Ok((selected, page))
 }
+
+#[cfg(test)]
+mod tests;

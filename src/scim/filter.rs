@@ -7,6 +7,7 @@
 
 mod eval;
 mod parse;
+mod plan;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 use super::name::AttrPath;
 
 pub(crate) use parse::parse_brackets;
+pub(crate) use plan::{Access, Plan, known};
 
 /// Comparisons and presence tests in one filter.
 pub const TERMS: usize = 64;
@@ -106,11 +108,8 @@ impl Filter {
         parse::parse(text, bounds).map(|root| Self { root })
     }
 
-    /// The filter's comparisons, if it is one `eq` or an `and` of `eq`s only. `attr[inner].sub eq "x"` counts as
-    /// `attr.sub eq "x"`: it finds every match and maybe more, so check what an index finds with [`Filter::matches`].
-    /// `eq null` asks for absence, which no index answers: `None`.
-    #[must_use]
-    pub fn conjunction(&self) -> Option<Vec<(&AttrPath, &Value)>> {
+    /// The comparisons, if the filter is one `eq` or an `and` of `eq`s only. `eq null` asks for absence: `None`.
+    pub(crate) fn conjunction(&self) -> Option<Vec<(&AttrPath, &Value)>> {
         let terms = match &self.root {
             Node::And(terms) => terms.as_slice(),
             one => std::slice::from_ref(one),
@@ -118,11 +117,9 @@ impl Filter {
         terms
             .iter()
             .map(|term| match term {
-                Node::Term(path, Test::Compare(Op::Eq, value))
-                | Node::Element {
-                    rest: Some((path, Test::Compare(Op::Eq, value))),
-                    ..
-                } if !value.is_null() => Some((path, value)),
+                Node::Term(path, Test::Compare(Op::Eq, value)) if !value.is_null() => {
+                    Some((path, value))
+                }
                 _ => None,
             })
             .collect()

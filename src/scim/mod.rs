@@ -3,6 +3,7 @@
 pub mod bulk;
 pub mod change;
 pub mod condition;
+pub mod cursor;
 pub mod dialect;
 pub mod discovery;
 pub mod filter;
@@ -18,5 +19,6 @@ pub mod resource;
 pub mod response;
 pub mod route;
 pub mod schema;
+pub mod sort;
 
 pub use resource::{Handle, Id, Kind, Resource};

@@ -33,6 +33,8 @@ pub enum Stretch<'a> {
     Modified(Kind, Timestamp, Timestamp),
     /// Users whose `active` is false, by handle.
     Inactive,
+    /// Users who have no `active`, by handle.
+    ActiveAbsent,
     /// The direct members of a group, by handle.
     Members(Handle),
     /// The groups that a member is directly in, by handle.
@@ -63,6 +65,7 @@ impl Bounds {
                 };
             }
             Stretch::Inactive => keys::not_active(active::OFF),
+            Stretch::ActiveAbsent => keys::not_active(active::ABSENT),
             Stretch::Members(group) => keys::by_handle(tag::MEMBER, group),
             Stretch::GroupsOf(member) => keys::by_handle(tag::IN_GROUP, member),
         };

@@ -132,7 +132,7 @@ async fn errors_are_scim_json_and_change_nothing() {
         ),
         (
             "GET",
-            "/Users?filter=nickName%20eq%20%22x%22",
+            "/Users?filter=active%20gt%20%22x%22",
             None,
             400,
             Some("invalidFilter"),
@@ -146,7 +146,7 @@ async fn errors_are_scim_json_and_change_nothing() {
         ),
         (
             "GET",
-            "/Users?filter=userName%20pr",
+            "/Users?filter=userName%20is%20%22x%22",
             None,
             400,
             Some("invalidFilter"),

@@ -18,6 +18,7 @@ mod facts;
 mod flows;
 mod histories;
 mod house;
+mod lists;
 mod logs;
 mod okta_spec;
 mod ownership;

@@ -203,17 +203,14 @@ fn matches_as_identity_providers_mean_it() {
 }
 
 #[test]
-fn a_conjunction_shows_what_an_index_may_answer() {
+fn a_conjunction_shows_its_comparisons() {
     let cases: [(&str, Option<&[&str]>); 8] = [
         ("userName eq \"x\"", Some(&["userName \"x\""])),
         (
             "id eq \"a\" and manager eq \"b\"",
             Some(&["id \"a\"", "manager \"b\""]),
         ),
-        (
-            "emails[type eq \"work\"].value eq \"x\"",
-            Some(&["emails.value \"x\""]),
-        ),
+        ("emails[type eq \"work\"].value eq \"x\"", None),
         ("emails[type eq \"work\"]", None),
         ("id eq \"a\" or id eq \"b\"", None),
         ("id eq \"a\" and title pr", None),
