@@ -282,3 +282,6 @@ impl Draft {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod model;
