@@ -216,7 +216,7 @@ fn whole(
         return Ok(());
     }
     match (shape, value) {
-        // 3.5.2.1: "if the value already exists, no changes".
+        // 3.5.2.1: what is there already is not added again.
         (Shape::Many, Value::Array(values)) if op == "add" => {
             let list = list(object, name);
             let before = list.len();
