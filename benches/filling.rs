@@ -21,7 +21,7 @@ pub(crate) const GROUPS: [u64; 3] = [10, 1_000, 100_000];
 /// Everybody is in a team of so many as well.
 const TEAM: u64 = 100;
 /// One user in so many is not active.
-pub(crate) const INACTIVE: u64 = 50;
+pub(crate) const INACTIVE: u64 = 5;
 /// Users in one commit.
 const SLICE: u64 = 2_000;
 /// Users whose ids are kept.
