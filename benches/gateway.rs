@@ -6,9 +6,12 @@
 //!
 //! `cargo bench --bench gateway`, or `-- --quick` for a sixth of the time, or `-- read` for the cases with that word.
 
+mod machine;
+mod people;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener as Port};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +28,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use machine::{Failure, cpu_time, flush_rate, memory, percentile};
+use people::{user, user_name};
 
 const USHER: &str = env!("CARGO_BIN_EXE_usher");
 const TOKEN: &str = "a-token-for-the-bench-and-for-nothing-else-1";
@@ -90,12 +94,12 @@ async fn run(home: &Path, span: Duration, word: &str, users: u64) -> Result<(), 
     println!("flush alone (4 KiB, fdatasync)   {flushes:.0} a second; a commit is two of them");
     println!(
         "a user as it is sent             {} bytes\n",
-        user(1_234_567).len()
+        user(1_234_567).to_string().len()
     );
     println!(
         "case                      connections  requests/s  p50 ms  p99 ms  CPU us/request  commits/s  requests/commit"
     );
-    let mut memory = Vec::new();
+    let mut resident = Vec::new();
     for behind in [Behind::Nothing, Behind::Simulated, Behind::Sandbox] {
         let chosen = |case: &&(&str, Behind, Ask)| case.1 == behind && case.0.contains(word);
         let cases: Vec<_> = CASES.iter().filter(chosen).collect();
@@ -103,7 +107,7 @@ async fn run(home: &Path, span: Duration, word: &str, users: u64) -> Result<(), 
             continue;
         }
         let gateway = Arc::new(Gateway::start(home, behind).await?);
-        let idle = gateway.resident()?;
+        let idle = memory(&gateway.id(), "VmRSS")?;
         gateway.fill(users).await?;
         for (name, _, ask) in cases {
             for connections in CONNECTIONS {
@@ -112,32 +116,19 @@ async fn run(home: &Path, span: Duration, word: &str, users: u64) -> Result<(), 
             }
         }
         gateway.check_calls().await?;
-        memory.push((
+        resident.push((
             behind,
             idle,
-            gateway.resident()?,
+            memory(&gateway.id(), "VmRSS")?,
             gateway.created.load(Ordering::Relaxed),
         ));
     }
     println!("\nresident memory of the gateway");
-    for (behind, idle, loaded, created) in memory {
+    for (behind, idle, loaded, created) in resident {
         let users = format!("{created} users and their requests");
         println!("  {behind:<10?} idle {idle:>5.1} MiB, after {users} {loaded:>5.1} MiB");
     }
     Ok(())
-}
-
-/// How often the disk takes a flush of four more kilobytes.
-fn flush_rate(home: &Path, span: Duration) -> Result<f64, Failure> {
-    let mut file = File::create(home.join("flush"))?;
-    let started = Instant::now();
-    let mut flushes = 0_u32;
-    while started.elapsed() < span {
-        file.write_all(&[7; 4096])?;
-        file.sync_data()?;
-        flushes += 1;
-    }
-    Ok(f64::from(flushes) / started.elapsed().as_secs_f64())
 }
 
 /// A process of ours. Ends with this.
@@ -261,7 +252,7 @@ impl Gateway {
             self.ask(&mut connection, ask).await?;
             open.push(connection);
         }
-        let (cpu, commits) = (self.cpu_time()?, self.commits().await?);
+        let (cpu, commits) = (cpu_time(&self.id())?, self.commits().await?);
         let started = Instant::now();
         let tasks: Vec<_> = open
             .into_iter()
@@ -283,7 +274,7 @@ impl Gateway {
             waits.append(&mut task.await??);
         }
         let elapsed = started.elapsed();
-        let (cpu, commits) = (self.cpu_time()? - cpu, self.commits().await? - commits);
+        let (cpu, commits) = (cpu_time(&self.id())? - cpu, self.commits().await? - commits);
         waits.sort_unstable();
         Ok(Measured {
             waits,
@@ -313,7 +304,12 @@ impl Gateway {
         let (method, path, body, want) = match ask {
             Ask::Create => {
                 let number = self.created.fetch_add(1, Ordering::Relaxed);
-                (Method::POST, String::from("Users"), user(number), 201)
+                (
+                    Method::POST,
+                    String::from("Users"),
+                    user(number).to_string(),
+                    201,
+                )
             }
             Ask::Read => (Method::GET, format!("Users/{}", id()?), String::new(), 200),
             Ask::LookUp => {
@@ -395,28 +391,8 @@ impl Gateway {
             .ok_or("no commits in the statistics")?)
     }
 
-    /// User and system time so far. The kernel counts in hundredths of a second here (`USER_HZ`).
-    fn cpu_time(&self) -> Result<Duration, Failure> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
-        // The command's name is in brackets and may hold anything; the state is the first field behind it.
-        let behind = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = behind
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u64>);
-        Ok(Duration::from_millis(ticks.sum::<Result<u64, _>>()? * 10))
-    }
-
-    /// In MiB.
-    fn resident(&self) -> Result<f64, Failure> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .ok_or("no VmRSS")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib / 1024.0)
+    fn id(&self) -> String {
+        self.process.0.id().to_string()
     }
 }
 
@@ -480,53 +456,6 @@ async fn send(
     Ok((status, reply.into_body().collect().await?.to_bytes()))
 }
 
-fn user_name(number: u64) -> String {
-    format!("person.{number:07}@example.com")
-}
-
-/// A user as identity providers send them: about 1.25 KB.
-fn user(number: u64) -> String {
-    let name = user_name(number);
-    json!({
-        "schemas": [
-            "urn:ietf:params:scim:schemas:core:2.0:User",
-            "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
-        ],
-        "userName": name,
-        "externalId": format!("00u{number:017}"),
-        "active": true,
-        "displayName": format!("Person Number {number}"),
-        "nickName": "Nick",
-        "profileUrl": "https://people.example.com/directory/research/person-number?view=public",
-        "title": "Senior Engineer of Differences",
-        "userType": "Employee",
-        "preferredLanguage": "en-GB",
-        "locale": "en-GB",
-        "timezone": "Europe/London",
-        "name": {
-            "formatted": format!("Dr Person Middle Number {number}"), "givenName": "Person",
-            "middleName": "Middle", "familyName": format!("Number {number}"), "honorificPrefix": "Dr"
-        },
-        "emails": [
-            { "value": name, "type": "work", "primary": true },
-            { "value": format!("person{number}@home.example.net"), "type": "home" }
-        ],
-        "phoneNumbers": [
-            { "value": "+44 20 7946 0958", "type": "work", "primary": true },
-            { "value": "+44 7700 900123", "type": "mobile" }
-        ],
-        "addresses": [{
-            "type": "work", "streetAddress": "12 St James's Square", "locality": "London",
-            "region": "Greater London", "postalCode": "SW1Y 4LB", "country": "GB", "primary": true
-        }],
-        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {
-            "employeeNumber": number.to_string(), "costCenter": "4130", "organization": "Example plc",
-            "division": "Engines", "department": "Research"
-        }
-    })
-    .to_string()
-}
-
 struct Measured {
     /// Of every request, ascending.
     waits: Vec<Duration>,
@@ -537,13 +466,7 @@ struct Measured {
 
 impl Measured {
     fn at(&self, percent: usize) -> f64 {
-        let place = (self.waits.len() * percent / 100).min(self.waits.len().saturating_sub(1));
-        self.waits
-            .get(place)
-            .copied()
-            .unwrap_or_default()
-            .as_secs_f64()
-            * 1e3
+        percentile(&self.waits, percent).as_secs_f64() * 1e3
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! `cargo bench --bench layout`, or `-- --quick` for a tenth of the time.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+mod machine;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use usher::provision::link::{Link, Origin, State, Uncertain};
 use usher::scim::{Kind, Resource};
 use usher::store::{ChangeSet, Intent, Lane, MarkEdit, Options, Put, Statistics, Store};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use machine::{Failure, OURSELVES, cpu_time, flush_rate, percentile};
 
 fn main() -> Result<(), Failure> {
     let quick = std::env::args().any(|argument| argument == "--quick");
@@ -60,19 +61,6 @@ fn run(home: &Path, span: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How often the disk takes a flush of four more kilobytes.
-fn flush_rate(home: &Path, span: Duration) -> Result<f64, Failure> {
-    let mut file = File::create(home.join("flush"))?;
-    let started = Instant::now();
-    let mut flushes = 0_u32;
-    while started.elapsed() < span {
-        file.write_all(&[7; 4096])?;
-        file.sync_data()?;
-        flushes += 1;
-    }
-    Ok(f64::from(flushes) / started.elapsed().as_secs_f64())
-}
-
 struct Measured {
     writers: usize,
     creates: u64,
@@ -110,7 +98,7 @@ fn measure(store: &Store, writers: usize, span: Duration) -> Result<Measured, Fa
         .build()?;
     let stop = Arc::new(AtomicBool::new(false));
     let number = Arc::new(AtomicU64::new(0));
-    let (started, cpu, before) = (Instant::now(), cpu_time()?, store.statistics());
+    let (started, cpu, before) = (Instant::now(), cpu_time(OURSELVES)?, store.statistics());
     let mut waits: Vec<Duration> = runtime.block_on(async {
         let mut tasks = Vec::new();
         for _ in 0..writers {
@@ -134,38 +122,20 @@ fn measure(store: &Store, writers: usize, span: Duration) -> Result<Measured, Fa
         Ok::<_, Failure>(all)
     })?;
     waits.sort_unstable();
-    let at = |percent: usize| {
-        let place = (waits.len() * percent / 100).min(waits.len().saturating_sub(1));
-        waits.get(place).copied().unwrap_or_default()
-    };
     let after = store.statistics();
     Ok(Measured {
         writers,
         creates: u64::try_from(waits.len())?,
         elapsed: started.elapsed(),
-        cpu: cpu_time()?.saturating_sub(cpu),
+        cpu: cpu_time(OURSELVES)?.saturating_sub(cpu),
         done: Statistics {
             commits: after.commits - before.commits,
             rows: after.rows - before.rows,
             ..after
         },
-        p50: at(50),
-        p99: at(99),
+        p50: percentile(&waits, 50),
+        p99: percentile(&waits, 99),
     })
-}
-
-/// User and system time of this process so far. The kernel counts in hundredths of a second here (`USER_HZ`).
-fn cpu_time() -> Result<Duration, Failure> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    // The command's name is in brackets and may hold anything; the state is the first field behind it.
-    let behind = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = behind
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse::<u64>)
-        .sum::<Result<u64, _>>()?;
-    Ok(Duration::from_millis(ticks * 10))
 }
 
 async fn create(store: &Store, number: u64) -> Result<(), Failure> {

@@ -10,7 +10,6 @@ mod cases;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::json;
 use super::name::{self, ENTERPRISE};
 use super::patch::Op;
 
@@ -96,37 +95,6 @@ pub(crate) fn clears_manager(sub: Option<&str>, value: &Value) -> bool {
         },
         _ => false,
     }
-}
-
-/// Entra's complex app roles: a role whose `value` is a text that holds the role as JSON (fact 24). The role comes out, so
-/// that rules see `editor` and not a text of braces. Any other `value` stays as it was sent.
-pub(crate) fn unpack_role(role: &mut Map<String, Value>) {
-    let Some(key) = name::key(role, "value") else {
-        return;
-    };
-    let packed = role
-        .get(key)
-        .and_then(Value::as_str)
-        .filter(|text| looks_packed(text))
-        .and_then(|text| json::read(text.as_bytes(), json::Bounds::default()).ok());
-    let Some(Value::Object(inner)) = packed else {
-        return;
-    };
-    // What is packed twice is nothing that Entra sends, and stays.
-    let plain = |value: &Value| value.as_str().is_some_and(|text| !looks_packed(text));
-    let mut values = inner.iter().filter(|(key, _)| name::same(key, "value"));
-    let one = values.next().is_some_and(|(_, value)| plain(value));
-    if !one || values.next().is_some() {
-        return;
-    }
-    for (key, value) in inner {
-        let key = name::key(role, &key).map_or(key.clone(), str::to_owned);
-        role.insert(key, value);
-    }
-}
-
-fn looks_packed(text: &str) -> bool {
-    text.trim_start().starts_with('{')
 }
 
 /// Whether a filter's word may be a value that lacks its quotation marks: `externalId eq jyoung` (Entra's documentation,

@@ -56,7 +56,7 @@ const TABLE: &[(u16, Shown)] = &[
     (21, CasesAnd(&["a_manager_in_every_shape"])),
     (22, CasesAnd(&["a_manager_in_every_shape"])),
     (23, Cases),
-    (24, CasesAnd(&["a_role_is_unpacked_once_and_only_if_it_is_one"])),
+    (24, Cases),
     (25, CasesAnd(&["groups_live_on_edges"])),
     (26, CasesAnd(&["groups_live_on_edges"])),
     (27, Cases),

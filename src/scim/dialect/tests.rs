@@ -200,31 +200,6 @@ fn booleans_come_as_texts_and_numbers() {
 }
 
 #[test]
-fn a_role_is_unpacked_once_and_only_if_it_is_one() {
-    let unpacked = |role: Value| {
-        let mut role = object(&role.to_string());
-        unpack_role(&mut role);
-        Value::Object(role)
-    };
-    assert_eq!(
-        unpacked(json!({"VALUE": "{\"value\":\"e\",\"primary\":true}", "display": "D"})),
-        json!({"VALUE": "e", "display": "D", "primary": true})
-    );
-    for stays in [
-        json!({"value": "e"}),
-        json!({"display": "{\"value\":\"e\"}"}),
-        json!({"value": "{}"}),
-        json!({"value": "{\"value\":5}"}),
-        json!({"value": "{\"value\":\"a\",\"value\":\"b\"}"}),
-        json!({"value": "{\"value\":\"{\\\"value\\\":\\\"e\\\"}\"}"}),
-        json!({"value": "{\"Value\":\"a\",\"vALUE\":\"{}\"}"}),
-        json!({"value": "[1]"}),
-    ] {
-        assert_eq!(unpacked(stays.clone()), stays);
-    }
-}
-
-#[test]
 fn parts_of_a_query() {
     let read = |text| query_parts(text).collect::<Vec<_>>();
     assert_eq!(read(""), []);

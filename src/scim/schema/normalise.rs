@@ -255,16 +255,13 @@ fn enterprise(value: Value) -> Result<Option<Value>, Fault> {
 }
 
 fn complex(attribute: &Attribute, value: Value, label: &str) -> Result<Option<Value>, Fault> {
-    let mut body = match value {
+    let body = match value {
         Value::Object(body) => body,
         Value::String(id) => {
             dialect::bare_id(attribute.name, id).ok_or_else(|| wrong(label, "an object"))?
         }
         _ => return Err(wrong(label, "an object")),
     };
-    if attribute.name == "roles" {
-        dialect::unpack_role(&mut body);
-    }
     let mut kept = Map::new();
     let mut seen = Spellings::default();
     for (key, value) in body {

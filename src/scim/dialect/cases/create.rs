@@ -69,10 +69,10 @@ pub(super) static CASES: &[Case] = &[
         r#"{"userName":"a","active":true,"roles":[{"primary":true,"display":"Reader","value":"reader","type":"WindowsAzureActiveDirectoryRole"}]}"#,
     ),
     user(
-        "a role as JSON in a text on create",
+        "a role as JSON in a text stays the text it is",
         &[24],
         r#"{"userName":"a","roles":[{"primary":false,"value":"{\"value\":\"editor\",\"displayName\":\"Editor\"}"},{"value":"{not JSON"}]}"#,
-        r#"{"userName":"a","active":true,"roles":[{"primary":false,"value":"editor","displayName":"Editor"},{"value":"{not JSON"}]}"#,
+        r#"{"userName":"a","active":true,"roles":[{"primary":false,"value":"{\"value\":\"editor\",\"displayName\":\"Editor\"}"},{"value":"{not JSON"}]}"#,
     ),
     case(
         "Entra creates a group without members and with a schema of its own",

@@ -167,13 +167,13 @@ pub(super) static CASES: &[Case] = &[
         r#"{"roles":[{"value":"reader","primary":false},{"value":"admin","primary":true}]}"#,
     ),
     on(
-        "a role as JSON in a text, added twice, is one",
+        "a role as JSON in a text, added twice, is one and stays the text it is",
         &[24],
         r#"{"userName":"a"}"#,
         operations!(
             r#"{"op":"Add","path":"roles","value":[{"value":"{\"id\":\"1111\",\"value\":\"editor\",\"displayName\":\"Editor\"}"}]},{"op":"Add","path":"roles","value":[{"value":"{\"id\":\"1111\",\"value\":\"editor\",\"displayName\":\"Editor\"}"}]}"#
         ),
-        r#"{"roles":[{"id":"1111","value":"editor","displayName":"Editor"}]}"#,
+        r#"{"roles":[{"value":"{\"id\":\"1111\",\"value\":\"editor\",\"displayName\":\"Editor\"}"}]}"#,
     ),
     ada("no operations", &[27], operations!(""), "{}"),
     ada(

@@ -1,0 +1,231 @@
+//! The targets without a fuzzer: hostile inputs, and seeds that a small generator of random numbers spoils.
+
+use super::*;
+
+#[test]
+fn hostile_inputs_break_no_promise() {
+    let operation = |path: &str, value: &str| {
+        format!(
+            r#"{{"Operations":[{{"op":"add","path":{},"value":{value}}}]}}"#,
+            json!(path)
+        )
+    };
+    let inputs = [
+        "(".repeat(12_000),
+        "not(".repeat(12_000),
+        "a[".repeat(12_000),
+        "[".repeat(12_000),
+        "{\"a\":".repeat(12_000),
+        "a pr and ".repeat(12_000),
+        format!("{}a pr{}", "(".repeat(16), ")".repeat(16)),
+        format!("a eq \"{}\"", "\\u0000".repeat(600)),
+        "a eq \"\\\"".into(),
+        "a eq -0 or b eq 1e308 or c eq 123456789012345678901234567890".into(),
+        "urn:a:b eq \u{130}".into(),
+        "emails[not (type eq \"x\")].value".into(),
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User".into(),
+        operation("emails[type eq \"x\" or type eq \"y\"].value", "1"),
+        operation("emails[value eq \"v\"].value", "\"w\""),
+        operation("urn:x:1.0:User", "{\"a\":{\"b\":null}}"),
+        operation("tags[value eq \"x\"].foo", "null"),
+        operation("own.a.b", "1"),
+        operation("schemas", "[]"),
+        r#"{"Operations":[{"op":"add","value":{"urn:ietf:params:scim:schemas:core:2.0:User":{"urn:ietf:params:scim:schemas:core:2.0:User":{"title":null}}}}]}"#.into(),
+        r#"{"Operations":[{"op":"add","value":{"password.x":1,"PASSWORD":2,"":3,"urn:":{},"urn:a":{"":1},"[":[]}}]}"#.into(),
+        r#"{"Operations":[{"op":"add","value":{"own":{"password":1},"urn:x:1.0:User:Password":"x","a.password":2}},{"op":"add","path":"urn:x:1.0:User","value":{"b":[{"PASSWORD":1}]}}]}"#.into(),
+        r#"{"members":[{"value":"a","operation":"delete"},"b",{"value":"b","operation":"DELETE"}]}"#.into(),
+        "[1e-320,0.1,-0.0,18446744073709551615,\"\\ud83d\\ude00\"]".into(),
+    ];
+    for input in inputs {
+        for target in [filter, path, patch, json] {
+            target(input.as_bytes());
+        }
+    }
+    json(b"\xff\xfe");
+    filter(b"\xc3");
+}
+
+const FILTERS: &[&str] = &[
+    "userName eq \"a@example.com\"",
+    "emails[type eq \"work\" and value co \"@example.com\"].value pr",
+    "not (active eq true) or meta.lastModified gt \"2011-05-13T04:42:34Z\"",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value sw \"m\"",
+    "title pr and userType ne \"Employee\" or (name.familyName ew \"F\" and x le 3.5)",
+];
+
+const PATHS: &[&str] = &[
+    "members",
+    "emails[type eq \"work\"].value",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.$ref",
+    "urn:ietf:params:scim:schemas:core:2.0:User",
+    "addresses[not (country eq \"GB\")]",
+];
+
+const PATCHES: &[&str] = &[
+    r#"{"Operations":[{"op":"Add","path":"emails[type eq \"work\"].value","value":"n"},{"op":"replace","value":{"name.givenName":"G","active":"False"}}]}"#,
+    r#"{"schemas":["x"],"Operations":[{"op":"remove","path":"members[value eq \"a\"]"},{"op":"add","path":"members","value":[{"value":"b"}]}]}"#,
+    r#"{"Operations":[{"op":"replace","path":"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager","value":{"value":""}}]}"#,
+    r#"{"members":[{"value":"a","operation":"delete"},{"value":"b"}],"displayName":"D"}"#,
+    r#"{"Operations":[{"op":"remove","path":"tags","value":["x"]},{"op":"add","path":"own.a","value":[1,{"b":null}]}]}"#,
+];
+
+const REQUESTS: &[&str] = &[
+    "GET /Users?filter=userName%20eq%20%22a%40example.com%22&startIndex=2&count=3&sortBy=name.familyName&sortOrder=descending",
+    "GET /?count=0&cursor=&attributes=userName,emails.value",
+    "HEAD /Groups/00000000-0000-7000-8000-000000000000?excludedAttributes=members",
+    "POST /.search\n{\"filter\":\"meta.resourceType eq \\\"Group\\\"\",\"count\":\"5\",\"startIndex\":null,\"cursor\":\"AAAA\",\"sortBy\":\"id\"}",
+    "POST /Groups/.search\n{\"attributes\":[\"displayName\"],\"SORTORDER\":\"Ascending\",\"count\":-1}",
+    "PATCH /Users/a%26b?attributes=id\n{\"Operations\":[{\"op\":\"add\",\"path\":\"emails[primary eq true].value\",\"value\":\"x\"}]}",
+    "PATCH /Groups/g\n{\"members\":[{\"value\":\"a\",\"operation\":\"delete\"}]}",
+    "PUT /users/1\n{\"schemas\":[],\"userName\":\"a\",\"emails\":{\"value\":\"v\"}}",
+    "POST /Bulk\n{\"failOnErrors\":1,\"Operations\":[{\"method\":\"POST\",\"path\":\"/Users\",\"bulkId\":\"q\",\"data\":{\"userName\":\"bulkId:q\"}}]}",
+    "DELETE /Users/1",
+    "OPTIONS /ServiceProviderConfig",
+    "GET /Schemas/urn:ietf:params:scim:schemas:core:2.0:User?filter=",
+    "GET /ResourceTypes?filter=name%20eq%20%22User%22",
+    "POST /Me\n{}",
+];
+
+/// Pieces that mean something to one of the parsers.
+const SCRAPS: &[&str] = &[
+    "\"",
+    "\\",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    ")",
+    ".",
+    ":",
+    ",",
+    " ",
+    "/",
+    "?",
+    "&",
+    "=",
+    "%",
+    "%00",
+    "%22",
+    "+",
+    "\n",
+    "0",
+    "-1",
+    "1e999",
+    "null",
+    "true",
+    "\"x\"",
+    "[]",
+    "{}",
+    " and ",
+    " or ",
+    "not (",
+    " eq ",
+    " pr",
+    "urn:",
+    "value",
+    "$ref",
+    "\u{e9}",
+    "\u{130}",
+    "filter=",
+    "count=9999999999999999999",
+    "startIndex=-9",
+    "cursor=",
+    "sortBy=",
+    "attributes=",
+    "members",
+    "schemas",
+    "password",
+    "Operations",
+    "\"op\":\"remove\"",
+    "\"path\":",
+    "bulkId:q",
+    ".search",
+    "Users",
+    "Groups",
+    "POST ",
+    "GET ",
+];
+
+/// Numbers that look random and are the same every time (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 1).unwrap() % most.max(1)
+    }
+
+    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
+    }
+}
+
+/// Cuts, doubles, overwrites or inserts something somewhere.
+fn spoil(input: &mut Vec<u8>, seeds: &[&str], dice: &mut Dice) {
+    let from = dice.below(input.len() + 1);
+    let to = (from + 1 + dice.below(8)).min(input.len()).max(from);
+    let piece = match dice.below(6) {
+        0 => Vec::new(),
+        1 => input[from..to].repeat(2),
+        2 => vec![u8::try_from(dice.below(256)).unwrap()],
+        3 => {
+            let other = dice.one(seeds).as_bytes();
+            other[dice.below(other.len())..].to_vec()
+        }
+        _ => dice.one(SCRAPS).as_bytes().to_vec(),
+    };
+    let to = if dice.below(2) == 0 { from } else { to };
+    input.splice(from..to, piece);
+}
+
+/// Shows what was tried when a promise breaks.
+struct Tried<'a>(&'a [u8]);
+
+impl Drop for Tried<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("tried: {:?}", String::from_utf8_lossy(self.0));
+        }
+    }
+}
+
+/// Gives a target its seeds, and thousands of inputs made of them.
+fn storm(target: fn(&[u8]), seeds: &[&str]) {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let spoiled = (0..5_000).map(|_| {
+        let mut input = dice.one(seeds).as_bytes().to_vec();
+        for _ in 0..=dice.below(4) {
+            spoil(&mut input, seeds, &mut dice);
+        }
+        input
+    });
+    let whole = seeds.iter().map(|seed| seed.as_bytes().to_vec());
+    for input in whole.chain(spoiled) {
+        let tried = Tried(&input);
+        target(tried.0);
+    }
+}
+
+#[test]
+fn spoiled_filters_break_no_promise() {
+    storm(filter, FILTERS);
+}
+
+#[test]
+fn spoiled_paths_break_no_promise() {
+    storm(path, PATHS);
+}
+
+#[test]
+fn spoiled_patches_break_no_promise() {
+    storm(patch, PATCHES);
+    storm(json, PATCHES);
+}
+
+#[test]
+fn spoiled_requests_break_no_promise() {
+    storm(request, REQUESTS);
+}
