@@ -7,6 +7,9 @@
     reason = "a broken promise must stop the fuzzer"
 )]
 
+mod bulk;
+mod cursor;
+mod projection;
 mod request;
 
 use serde_json::{Map, Value, json};
@@ -19,6 +22,9 @@ use super::path::Path;
 use super::schema::normalise;
 use super::{Kind, name};
 
+pub use bulk::bulk;
+pub use cursor::cursor;
+pub use projection::projection;
 pub use request::request;
 
 /// Canonical text may be longer than what it was made from.

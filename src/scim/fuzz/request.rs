@@ -89,7 +89,7 @@ pub fn request(data: &[u8]) {
 }
 
 /// Small ones, so that short inputs go over them.
-fn limits() -> &'static Limits {
+pub(super) fn limits() -> &'static Limits {
     static LIMITS: OnceLock<Limits> = OnceLock::new();
     LIMITS.get_or_init(|| {
         let text = format!(
@@ -122,7 +122,7 @@ fn decode(
 }
 
 /// RFC 7644 3.12: a status, a scimType wherever it is 400, and a text for the person who reads it.
-fn refused(fault: &Fault, statuses: &[u16]) {
+pub(super) fn refused(fault: &Fault, statuses: &[u16]) {
     assert!(statuses.contains(&fault.status()), "{fault:?}");
     assert_eq!(
         fault.scim_type().is_some(),

@@ -86,6 +86,28 @@ const REQUESTS: &[&str] = &[
     "POST /Me\n{}",
 ];
 
+const PROJECTIONS: &[&str] = &[
+    "userName, emails.value,urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value",
+    "\nname.givenName,tags,urn:ietf:params:scim:schemas:core:2.0:User:title",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User\ndepartment",
+    "emails,displayName,OWN.a\nemails.type,id,schemas",
+    "password,urn:x:1.0:User,members.value,meta.version\nurn:x:1.0:User:a",
+];
+
+const CURSORS: &[&str] = &[
+    "\u{1}\u{2}A",
+    "\0\0_person.0000001@example.com\0\0\0\0\0\u{1}",
+    "AQAAAAAAAAAAAA",
+    "\u{7f}~-",
+];
+
+const BULKS: &[&str] = &[
+    r#"{"failOnErrors":1,"Operations":[{"method":"POST","path":"/Groups","bulkId":"g","data":{"displayName":"G","members":[{"value":"bulkId:u"}]}},{"method":"post","path":"/Users","bulkId":"u","data":{"userName":"u"}}]}"#,
+    r#"{"Operations":[{"method":"POST","path":"/Groups","bulkId":"a","data":{"displayName":"A","members":[{"value":"bulkId:b"},{"value":"x"}]}},{"method":"POST","path":"/Groups","bulkId":"b","data":{"displayName":"B","members":[{"value":"bulkId:a"}]}},{"method":"DELETE","path":"/Users/1","version":"W/\"1\""}]}"#,
+    r#"{"Operations":[{"method":"PATCH","path":"/Groups/bulkId:g","data":{"Operations":[{"op":"remove","path":"members[value eq \"bulkId:u\"]"},{"op":"add","path":"members","value":[{"value":"bulkId:u"}]}]}},{"method":"POST","path":"/Groups","bulkId":"g","data":{"displayName":"G"}},{"method":"PUT","path":"/Users/1","data":{"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"manager":{"value":"bulkId:u"}}}}]}"#,
+    r#"{"Operations":[{"method":"POST","path":"/Users","bulkId":"u","data":{"manager":"bulkId:u","x":[{"y":"bulkId:z"}]}},{"method":"POST","path":"/Users","bulkId":"u","data":{}}]}"#,
+];
+
 /// Pieces that mean something to one of the parsers.
 const SCRAPS: &[&str] = &[
     "\"",
@@ -223,6 +245,21 @@ fn spoiled_paths_break_no_promise() {
 fn spoiled_patches_break_no_promise() {
     storm(patch, PATCHES);
     storm(json, PATCHES);
+}
+
+#[test]
+fn spoiled_projections_break_no_promise() {
+    storm(projection, PROJECTIONS);
+}
+
+#[test]
+fn spoiled_cursors_break_no_promise() {
+    storm(cursor, CURSORS);
+}
+
+#[test]
+fn spoiled_bulks_break_no_promise() {
+    storm(bulk, BULKS);
 }
 
 #[test]
