@@ -59,7 +59,7 @@ pub mod mapping;
 pub mod policy;
 pub mod provision;
 pub mod read;
-mod reply;
+pub mod reply;
 pub mod sandbox;
 pub mod scim;
 pub mod serve;

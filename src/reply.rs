@@ -29,7 +29,8 @@ pub(crate) fn one(status: u16, found: Found, view: View, base: &str) -> Reply {
 }
 
 /// A text as a body. The snapshot that it was made from is kept only if there are gaps to fill from it.
-pub(crate) fn body(text: Text, view: View, base: &str) -> Outgoing {
+#[must_use]
+pub fn body(text: Text, view: View, base: &str) -> Outgoing {
     if text.gaps.is_empty() {
         return Outgoing::whole(text.bytes);
     }
