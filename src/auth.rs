@@ -128,6 +128,7 @@ mod tests {
             patch_response: PatchResponse::Resource,
             put_members: PutMembers::Keep,
             unique_groups: true,
+            announce_cursors: false,
             take_over: false,
         }
     }

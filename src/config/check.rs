@@ -315,6 +315,7 @@ fn client(table: Table<'_>, taken: &mut Taken) -> Client {
             PutMembers::Keep,
         ),
         unique_groups: table.boolean("unique_groups", true),
+        announce_cursors: table.boolean("announce_cursors", false),
         take_over: table.boolean("take_over", false),
     };
     only_empty(&table, "certificate_sha256");

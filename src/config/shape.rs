@@ -146,6 +146,8 @@ pub struct Client {
     pub put_members: PutMembers,
     /// Whether two groups of one displayName are refused.
     pub unique_groups: bool,
+    /// Whether ServiceProviderConfig tells of cursors (RFC 9865). They work either way.
+    pub announce_cursors: bool,
     /// Whether it may write what another client created; that is its own then.
     pub take_over: bool,
 }

@@ -85,7 +85,7 @@ pub fn document(
 /// RFC 7643 5.
 fn service_provider_config(base: &str, client: &Client, limits: &Limits) -> Value {
     let writes = !client.read_only;
-    json!({
+    let mut config = json!({
         "schemas": [SERVICE_PROVIDER_CONFIG.urn],
         "patch": {"supported": writes},
         // The numbers stay where it is not supported: they are required, and authentik throws a document without
@@ -107,19 +107,23 @@ fn service_provider_config(base: &str, client: &Client, limits: &Limits) -> Valu
             "specUri": "https://www.rfc-editor.org/info/rfc6750",
             "primary": true,
         }],
-        // RFC 9865 4. No cursorTimeout: a cursor does not grow old.
-        "pagination": {
+        "meta": {
+            "resourceType": SERVICE_PROVIDER_CONFIG.name,
+            "location": format!("{base}/ServiceProviderConfig"),
+        },
+    });
+    // RFC 9865 4, where it is optional: clients that are older and strict (Canaille) refuse a document that has it, and
+    // then provision nothing. No cursorTimeout: a cursor does not grow old.
+    if client.announce_cursors {
+        config["pagination"] = json!({
             "cursor": true,
             "index": true,
             "defaultPaginationMethod": "index",
             "defaultPageSize": limits.page,
             "maxPageSize": limits.page,
-        },
-        "meta": {
-            "resourceType": SERVICE_PROVIDER_CONFIG.name,
-            "location": format!("{base}/ServiceProviderConfig"),
-        },
-    })
+        });
+    }
+    config
 }
 
 /// RFC 7643 6.

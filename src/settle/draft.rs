@@ -22,6 +22,8 @@ pub(super) struct Prepared {
     pub(super) draft: Draft,
     /// What happens to a group's edges.
     pub(super) members: Option<MemberEdit>,
+    /// How many members were to be added that nobody is: they were left out.
+    pub(super) strangers: usize,
     /// For each application, in the configuration's order; none for a group.
     pub(super) decisions: Vec<Decision>,
     /// Tombstones whose link this resource takes over, as they are, and for which application.
@@ -55,7 +57,7 @@ impl Engine {
         };
         draft.check_size(self.limits.body)?;
         unique(&view, client, &draft)?;
-        let mut members = members(&view, &draft, now)?;
+        let (mut members, strangers) = members(&view, &draft, now)?;
         let wanted = claims(client, &draft);
         if round.decides && wanted.contains(&alone(&draft)) {
             members = differing(&view, &draft, members)?;
@@ -67,6 +69,7 @@ impl Engine {
         let mut prepared = Prepared {
             draft,
             members,
+            strangers,
             decisions: Vec::new(),
             takeovers: Vec::new(),
             wanted,
@@ -199,15 +202,26 @@ fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
     }
 }
 
-fn members(view: &View, draft: &Draft, now: Timestamp) -> Result<Option<MemberEdit>, Fault> {
+/// What happens to a group's edges, and how many of those who were to come are nobody.
+///
+/// An id that nobody has is left out of an addition, and the journal says so: Okta sends a refused push never again, so one
+/// stale id would keep everybody else out of the group. It is not left out of a list that replaces the members, because
+/// what is missing from that list loses its membership: ids of another system would empty the group.
+fn members(
+    view: &View,
+    draft: &Draft,
+    now: Timestamp,
+) -> Result<(Option<MemberEdit>, usize), Fault> {
     let MemberDelta { clear, add, remove } = &draft.members;
     let resource = &draft.resource;
     if resource.kind != Kind::Group
         || resource.deleted.is_some()
         || (!clear && add.is_empty() && remove.is_empty())
     {
-        return Ok(None);
+        return Ok((None, 0));
     }
+    let replaces = *clear && draft.before.is_some();
+    let mut strangers = 0;
     let resolve = |id: &str| -> Result<Option<(Handle, Id, Kind)>, Fault> {
         for kind in [Kind::User, Kind::Group] {
             if let Some(handle) = view.find(&Key::Id(kind, id))? {
@@ -231,18 +245,19 @@ fn members(view: &View, draft: &Draft, now: Timestamp) -> Result<Option<MemberEd
                 )));
             }
             Some(member) => edit.add.push(member),
-            None => {
+            None if replaces => {
                 return Err(Fault::InvalidValue(String::from(
                     "members names an id that there is not. Create the user first.",
                 )));
             }
+            None => strangers += 1,
         }
     }
     for id in remove {
         // Who is not there cannot be a member: nothing to remove.
         edit.remove.extend(resolve(id)?.map(|(handle, ..)| handle));
     }
-    Ok(Some(edit))
+    Ok((Some(edit), strangers))
 }
 
 /// How many edges are read at once.

@@ -31,6 +31,14 @@ impl Engine {
             record.code = Some(String::from("taken_over"));
             record.reason = Some(format!("taken over from the client {former}"));
         }
+        if prepared.strangers > 0 {
+            record.status = Status::Warning;
+            record.code = Some(String::from("unknown_member"));
+            record.reason = Some(format!(
+                "{} of the members to add have an id that nobody has and were left out",
+                prepared.strangers
+            ));
+        }
         // No request's row may stay open when its mark is gone or has no room for it any more.
         let mut closed = Vec::new();
         for (application, mut weighed) in self.applications.iter().zip(weighed) {

@@ -146,7 +146,7 @@ async fn discovery_needs_a_token_too() {
 async fn a_client_reads_what_holds_for_it() {
     let house = House::with(Plan {
         client: String::from(
-            "read_only = true\nunique_groups = false\nresponse_type = \"application/json\"",
+            "read_only = true\nannounce_cursors = true\nunique_groups = false\nresponse_type = \"application/json\"",
         ),
         tables: String::from("[server.limits]\npage = 7\nbulk_operations = 9\nbody = \"64KiB\""),
         ..Plan::default()

@@ -1306,7 +1306,7 @@ async fn groups_live_on_edges() {
             "PATCH",
             &path,
             Some(&patch(
-                json!([{"op": "add", "path": "members", "value": [{"value": "nobody"}]}]),
+                json!([{"op": "replace", "path": "members", "value": [{"value": "nobody"}]}]),
             )),
         )
         .await

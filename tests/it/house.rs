@@ -54,6 +54,14 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+/// The part of a version that counts the row's own changes: `W/"7-1a"` is `W/"7"` with something derived from edges.
+pub(crate) fn row_version(version: &str) -> String {
+    match version.split_once('-') {
+        Some((row, _)) => format!("{row}\""),
+        None => version.to_owned(),
+    }
+}
+
 impl Answer {
     /// The `id` of the resource in the body.
     pub(crate) fn id(&self) -> String {

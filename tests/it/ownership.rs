@@ -2,9 +2,10 @@
 //! changes nothing.
 
 use serde_json::{Value, json};
+use usher::journal::record::Status;
 use usher::journal::report::Query;
 
-use crate::house::{Answer, House, Plan};
+use crate::house::{Answer, House, Plan, row_version};
 
 /// The token of the second client, entra.
 const OTHER: &str = "ush_a-token-for-the-second-client-of-the-tests-02";
@@ -60,10 +61,11 @@ async fn who(house: &House, group: &str) -> Vec<String> {
     members.unwrap_or_default().into_iter().map(id).collect()
 }
 
+/// The row's part of the version, without what is derived from edges; and when it was changed.
 async fn version(house: &House, path: &str) -> (String, String) {
     let read = house.ask("GET", path, None).await.expect(200).body;
     let text = |name: &str| read["meta"][name].as_str().expect("a text").to_owned();
-    (text("version"), text("lastModified"))
+    (row_version(&text("version")), text("lastModified"))
 }
 
 /// How many resources this client finds by an externalId.
@@ -292,8 +294,32 @@ async fn members_that_stay_are_no_change() {
         house.ask("PUT", &path, Some(&body)).await.expect(200);
         assert_eq!(version(&house, &path).await.0, "W/\"4\"", "{body}");
     }
-    let stranger = body(&[a, "nobody"]);
-    house.ask("PUT", &path, Some(&stranger)).await.expect(400);
+    // A list that replaces the members and names nobody would take others away.
+    for (method, body) in [
+        ("PUT", body(&[a, "nobody"])),
+        ("PATCH", replace(&["nobody"])),
+    ] {
+        house.ask(method, &path, Some(&body)).await.expect(400);
+    }
+    // To add nobody adds nobody, and who else is named comes.
+    let several = patch(
+        json!([{"op": "add", "path": "members", "value": [{"value": "nobody"}, {"value": a}]}]),
+    );
+    house.ask("PATCH", &path, Some(&several)).await.expect(200);
+    assert_eq!(who(&house, &group).await, [a]);
+    let row = house
+        .report(Query::default())
+        .into_iter()
+        .next()
+        .expect("a row");
+    assert_eq!(
+        (row.status, row.code.as_deref()),
+        (Status::Warning, Some("unknown_member"))
+    );
+    house
+        .ask("PATCH", &path, Some(&remove(a)))
+        .await
+        .expect(200);
     house
         .ask("PUT", &path, Some(&body(&[&group])))
         .await

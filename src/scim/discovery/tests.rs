@@ -17,6 +17,7 @@ fn client() -> Client {
         patch_response: PatchResponse::Resource,
         put_members: PutMembers::Keep,
         unique_groups: true,
+        announce_cursors: false,
     }
 }
 
@@ -184,8 +185,13 @@ fn the_config_is_that_of_the_client_that_asks() {
         json!({"supported": true, "maxResults": 66})
     );
     assert_eq!(config["changePassword"], json!({"supported": false}));
+    assert!(config.get("pagination").is_none());
+    let announcing = Client {
+        announce_cursors: true,
+        ..client()
+    };
     assert_eq!(
-        config["pagination"],
+        asked(&Document::ServiceProviderConfig, &announcing)["pagination"],
         json!({"cursor": true, "index": true, "defaultPaginationMethod": "index", "defaultPageSize": 66, "maxPageSize": 66})
     );
     let reader = Client {
