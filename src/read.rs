@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::scim::condition::{Conditions, Fresh, Tag};
 use crate::scim::projection::{Fields, Projection};
 use crate::scim::request::ListQuery;
-use crate::scim::response::{self, Edges, List, Shown, Text};
+use crate::scim::response::{self, Edges, List, Member, Shown, Text};
 use crate::scim::{Handle, Kind};
 use crate::settle::absent;
 use crate::store::{Key, RowRef, View};
@@ -230,11 +230,42 @@ impl<'a> Rendering<'a> {
             _ => {
                 self.room -= count;
                 let most = usize::try_from(MEMBERS_INLINE).unwrap_or(usize::MAX);
-                response::Members::Here(self.view.members(row.handle, None, most)?)
+                let (found, _) = members(self.view, row.handle, None, most, self.group.members)?;
+                response::Members::Here(found)
             }
         };
         Ok(Edges { members, ..edges })
     }
+}
+
+/// At most `most` members of a group behind `after`, with what `fields` shows of them, and the last one's handle.
+///
+/// # Errors
+/// [`Fault::Internal`].
+pub fn members(
+    view: &View,
+    group: Handle,
+    after: Option<Handle>,
+    most: usize,
+    fields: [bool; 4],
+) -> Result<(Vec<Member>, Option<Handle>), Fault> {
+    let [.., named] = fields;
+    let found = view.members(group, after, most)?;
+    let last = found.last().map(|(handle, ..)| *handle);
+    let shown = found.into_iter().map(|(handle, id, kind)| {
+        // A row is read for each: only who asks for names pays for them.
+        let display = if named {
+            view.row(handle, |row| memberships::name(row.attributes))?
+        } else {
+            None
+        };
+        Ok(Member {
+            id,
+            kind,
+            display: display.filter(|name| !name.is_empty()),
+        })
+    });
+    Ok((shown.collect::<Result<_, Fault>>()?, last))
 }
 
 fn tag(row: &RowRef<'_>, derived: u64) -> Tag {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::error::Fault;
-use crate::read::Found;
+use crate::read::{self, Found};
 use crate::scim::Handle;
 use crate::scim::response::{self, Gap, Text};
 use crate::server::outgoing::Outgoing;
@@ -68,14 +68,11 @@ impl Pieces {
     /// The next members of the gap that is being filled; `None` when it is.
     fn members(&mut self, filling: Filling) -> Result<Option<Bytes>, Fault> {
         let Filling { gap, after } = filling;
-        let members = self.view.members(gap.group, after, MEMBERS)?;
-        let Some((last, ..)) = members.last() else {
+        let (members, last) = read::members(&self.view, gap.group, after, MEMBERS, gap.fields)?;
+        if last.is_none() {
             return Ok(None);
-        };
-        self.filling = (members.len() == MEMBERS).then_some(Filling {
-            gap,
-            after: Some(*last),
-        });
+        }
+        self.filling = (members.len() == MEMBERS).then_some(Filling { gap, after: last });
         let mut piece = Vec::with_capacity(members.len() * 160);
         response::members(
             &mut piece,

@@ -86,8 +86,8 @@ impl<'v> Memberships<'v> {
     }
 }
 
-/// A stored group's displayName; the rest is passed over.
-fn name(attributes: &[u8]) -> String {
+/// A stored resource's displayName; the rest is passed over.
+pub(super) fn name(attributes: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow, rename = "displayName")]

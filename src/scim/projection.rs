@@ -73,11 +73,22 @@ impl Projection {
 
     /// Which of an attribute's sub-attributes are shown.
     fn subs<const N: usize>(&self, kind: Kind, attribute: &str, subs: [&str; N]) -> [bool; N] {
+        let on_request = |sub: &str| {
+            let attribute = schema::core(kind, attribute).and_then(|attribute| attribute.sub(sub));
+            attribute.is_some_and(|sub| sub.returned == Returned::Request)
+        };
         if self.is_default() {
-            return [true; N];
+            return subs.map(|sub| !on_request(sub));
         }
         let (only, without) = self.parts(kind, attribute);
-        subs.map(|sub| only.has(sub) && !without.has(sub))
+        subs.map(|sub| {
+            let shown = match &only {
+                // What is returned on request is asked for by its own name.
+                Part::Whole => !on_request(sub),
+                only => only.has(sub),
+            };
+            shown && !without.has(sub)
+        })
     }
 
     /// What is asked and what is left out of a key of a resource: an attribute, or an extension's URN.
@@ -99,7 +110,7 @@ impl Projection {
 }
 
 /// The sub-attributes of `members` that there are, in the order in which they are written.
-const MEMBER: [&str; 3] = ["value", "$ref", "type"];
+const MEMBER: [&str; 4] = ["value", "$ref", "type", "display"];
 /// Those of a user's `groups`.
 const GROUP: [&str; 4] = ["value", "$ref", "display", "type"];
 /// Those of `meta`.
@@ -116,8 +127,8 @@ const META: [&str; 5] = [
 pub struct Fields<'a> {
     projection: &'a Projection,
     kind: Kind,
-    /// Of each member: value, $ref, type.
-    pub members: [bool; 3],
+    /// Of each member: value, $ref, type, display.
+    pub members: [bool; 4],
     /// Of each group that a user is in: value, $ref, display, type.
     pub groups: [bool; 4],
     /// Of meta: resourceType, created, lastModified, location, version.
@@ -419,22 +430,32 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_what_is_derived() {
+        // A member's display comes on request.
+        const DEFAULT: [bool; 4] = [true, true, true, false];
         for (kind, only, without, members, groups, version) in [
-            (Kind::Group, "", "", [true; 3], [true; 4], true),
+            (Kind::Group, "", "", DEFAULT, [true; 4], true),
             (
                 Kind::Group,
                 "displayName",
                 "",
-                [false; 3],
+                [false; 4],
                 [false; 4],
                 false,
             ),
-            (Kind::Group, "", "members", [false; 3], [true; 4], true),
+            (Kind::Group, "", "members", [false; 4], [true; 4], true),
             (
                 Kind::Group,
                 "members.VALUE",
                 "",
-                [true, false, false],
+                [true, false, false, false],
+                [false; 4],
+                false,
+            ),
+            (
+                Kind::Group,
+                "members.display,members.value",
+                "",
+                [true, false, false, true],
                 [false; 4],
                 false,
             ),
@@ -442,7 +463,7 @@ mod tests {
                 Kind::Group,
                 "members",
                 "members.$ref",
-                [true, false, true],
+                [true, false, true, false],
                 [false; 4],
                 false,
             ),
@@ -450,16 +471,16 @@ mod tests {
                 Kind::User,
                 "groups.display,meta.version",
                 "",
-                [false; 3],
+                [false; 4],
                 [false, false, true, false],
                 true,
             ),
-            (Kind::User, "", "meta", [true; 3], [true; 4], false),
+            (Kind::User, "", "meta", [true; 4], [true; 4], false),
             (
                 Kind::Group,
                 "urn:ietf:params:scim:schemas:core:2.0:Group:members",
                 "",
-                [true; 3],
+                DEFAULT,
                 [false; 4],
                 false,
             ),

@@ -48,9 +48,20 @@ pub enum Members {
     #[default]
     Without,
     /// These.
-    Here(Vec<(Handle, Id, Kind)>),
+    Here(Vec<Member>),
     /// Too many to stand in memory: a gap, filled while the reply is sent.
     Later(Handle),
+}
+
+/// A member as its group shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The outward id.
+    pub id: Id,
+    /// User or Group.
+    pub kind: Kind,
+    /// Its displayName, if that is asked for and it has one.
+    pub display: Option<String>,
 }
 
 /// A group as its members show it.
@@ -79,7 +90,7 @@ pub struct Gap {
     /// The group.
     pub group: Handle,
     /// What each member shows, as [`Fields::members`].
-    pub fields: [bool; 3],
+    pub fields: [bool; 4],
 }
 
 /// `<base>/Users/<id>`; an imported id may hold what a path may not.
@@ -163,23 +174,26 @@ fn stored(out: &mut Vec<u8>, attributes: &[u8], fields: &Fields<'_>) -> Result<(
 pub fn members(
     out: &mut Vec<u8>,
     base: &str,
-    members: &[(Handle, Id, Kind)],
-    [value, reference, kind]: [bool; 3],
+    members: &[Member],
+    [value, reference, kind, display]: [bool; 4],
     first: bool,
 ) {
-    for (at, (_, id, of)) in members.iter().enumerate() {
+    for (at, member) in members.iter().enumerate() {
         if at > 0 || !first {
             out.push(b',');
         }
         let mut object = Object::open(out);
         if value {
-            object.text("value", id.as_str());
+            object.text("value", member.id.as_str());
         }
         if reference {
-            object.text("$ref", &location(base, *of, id.as_str()));
+            object.text("$ref", &location(base, member.kind, member.id.as_str()));
         }
         if kind {
-            object.text("type", of.name());
+            object.text("type", member.kind.name());
+        }
+        if let (true, Some(name)) = (display, &member.display) {
+            object.text("display", name);
         }
         out.push(b'}');
     }
@@ -390,12 +404,20 @@ mod tests {
         })
     }
 
+    fn member(id: &str, kind: Kind, display: Option<&str>) -> Member {
+        Member {
+            id: Id::from(id),
+            kind,
+            display: display.map(str::to_owned),
+        }
+    }
+
     #[test]
     fn a_reply_is_the_stored_json_with_the_rest_spliced_in() {
         let edges = Edges {
             members: Members::Here(vec![
-                (Handle(1), Id::from("u-1"), Kind::User),
-                (Handle(2), Id::from("g/2"), Kind::Group),
+                member("u-1", Kind::User, Some("Ada")),
+                member("g/2", Kind::Group, None),
             ]),
             groups: Vec::new(),
         };
@@ -412,6 +434,11 @@ mod tests {
         assert_eq!(
             whole,
             json!({"id": "k&K", "displayName": "A \"b\"", "schemas": ["s"], "members": members, "meta": meta})
+        );
+        let (_, named) = render(Kind::Group, "members.display,members.type", &edges);
+        assert_eq!(
+            named["members"],
+            json!([{"type": "User", "display": "Ada"}, {"type": "Group"}])
         );
         let (_, part) = render(Kind::Group, "members.type,meta.version,DISPLAYNAME", &edges);
         assert_eq!(
@@ -457,7 +484,10 @@ mod tests {
         let [gap] = text.gaps[..] else {
             panic!("{:?}", text.gaps);
         };
-        assert_eq!((gap.group, gap.fields), (Handle(9), [true; 3]));
+        assert_eq!(
+            (gap.group, gap.fields),
+            (Handle(9), [true, true, true, false])
+        );
         assert_eq!(&text.bytes[gap.at - 1..=gap.at], b"[]");
     }
 

@@ -651,3 +651,56 @@ async fn a_user_of_very_many_groups_shows_the_first_thousand() {
     let names = |at: usize| groups[at]["display"].as_str().unwrap();
     assert_eq!((names(0), names(999)), ("g0", "g999"));
 }
+
+#[tokio::test]
+async fn a_members_name_is_shown_to_who_asks_for_it() {
+    let house = House::new().await;
+    let mut ids = Vec::new();
+    for (name, display) in [("a@x.example", Some("Ada")), ("b@x.example", None)] {
+        let mut body = json!({"userName": name});
+        if let Some(display) = display {
+            body["displayName"] = json!(display);
+        }
+        ids.push(house.ask("POST", "/Users", Some(&body)).await.id());
+    }
+    let members: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let path = format!("/Groups/{}", create_group(&house, "Crew", &members).await);
+    for (query, shown) in [
+        (
+            "",
+            json!([["type", "value", "$ref"], ["type", "value", "$ref"]]),
+        ),
+        ("?attributes=members.display", json!([["display"], []])),
+        (
+            "?attributes=members.value,members.display",
+            json!([["display", "value"], ["value"]]),
+        ),
+    ] {
+        let read = house.ask("GET", &format!("{path}{query}"), None).await;
+        let read = read.expect(200).body;
+        for (member, keys) in read["members"]
+            .as_array()
+            .expect("members")
+            .iter()
+            .zip(shown.as_array().expect("members"))
+        {
+            let mut got: Vec<&str> = member
+                .as_object()
+                .expect("one")
+                .keys()
+                .map(String::as_str)
+                .collect();
+            let mut want: Vec<&str> = keys
+                .as_array()
+                .expect("keys")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            got.sort_unstable();
+            want.sort_unstable();
+            assert_eq!(got, want, "{query}");
+        }
+        let name = &read["members"][0]["display"];
+        assert!(name.is_null() || name == "Ada");
+    }
+}
