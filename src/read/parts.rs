@@ -1,9 +1,10 @@
 //! What a list is made of: stretches of an index that stand in the list's order, and searches for what no index orders.
 //! Which they are follows from the query alone.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
+use super::memberships::Memberships;
 use super::search::Search;
 use crate::clock::Timestamp;
 use crate::error::Fault;
@@ -19,6 +20,7 @@ pub(super) struct Asked<'a> {
     pub(super) filter: Option<&'a Filter>,
     /// How much may be looked at, and kept, in this request.
     pub(super) limit: usize,
+    pub(super) memberships: RefCell<Memberships<'a>>,
     looked: Cell<usize>,
 }
 
@@ -29,6 +31,7 @@ impl<'a> Asked<'a> {
             client,
             filter: query.filter.as_ref(),
             limit,
+            memberships: RefCell::new(Memberships::new(view)),
             looked: Cell::new(0),
         }
     }
