@@ -16,6 +16,8 @@ use crate::store::{Stretch, View};
 /// What is asked, of which snapshot, by whom.
 pub(super) struct Asked<'a> {
     pub(super) view: &'a View,
+    /// Where SCIM is served, for what names a resource by its location.
+    pub(super) base: &'a str,
     pub(super) client: &'a str,
     pub(super) filter: Option<&'a Filter>,
     /// How much may be looked at, and kept, in this request.
@@ -25,9 +27,16 @@ pub(super) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn new(view: &'a View, client: &'a str, query: &'a ListQuery, limit: usize) -> Self {
+    pub(super) fn new(
+        view: &'a View,
+        base: &'a str,
+        client: &'a str,
+        query: &'a ListQuery,
+        limit: usize,
+    ) -> Self {
         Self {
             view,
+            base,
             client,
             filter: query.filter.as_ref(),
             limit,

@@ -11,7 +11,7 @@ use crate::scim::condition::Tag;
 use crate::scim::filter::Filter;
 use crate::scim::name;
 use crate::scim::request::Sort;
-use crate::scim::response::Group;
+use crate::scim::response::{self, Group};
 use crate::scim::{Handle, Kind, json, schema};
 use crate::store::{Key, RowRef, View};
 
@@ -115,7 +115,7 @@ impl<'q> Needs<'q> {
             asked.look_at(found.len())?;
             derived = memberships::fingerprint(&found);
             if self.groups {
-                map.insert(String::from("groups"), groups(&found));
+                map.insert(String::from("groups"), groups(asked.base, &found));
             }
         } else if self.version {
             derived = asked.view.member_count(row.handle)?;
@@ -127,6 +127,7 @@ impl<'q> Needs<'q> {
                 "resourceType": self.kind.name(),
                 "created": row.created.rfc3339(),
                 "lastModified": row.modified.rfc3339(),
+                "location": response::location(asked.base, self.kind, row.id),
                 "version": tag.to_string(),
             });
             map.insert(String::from("meta"), meta);
@@ -138,7 +139,10 @@ impl<'q> Needs<'q> {
     }
 
     fn members(&self, asked: &Asked<'_>, group: Handle) -> Result<Option<Value>, Fault> {
-        let shown = |id: &str, kind: Kind| json!({"value": id, "type": kind.name()});
+        let shown = |id: &str, kind: Kind| {
+            let location = response::location(asked.base, kind, id);
+            json!({"value": id, "$ref": location, "type": kind.name()})
+        };
         let mut members = Vec::new();
         match &self.members {
             Members::None => return Ok(None),
@@ -172,11 +176,12 @@ fn these<'q>(view: &View, ids: &[&'q str]) -> Result<Vec<(Handle, &'q str, Kind)
     Ok(found)
 }
 
-/// A user's groups, as replies show them but for `$ref`.
-fn groups(groups: &[(Rc<Group>, bool)]) -> Value {
+/// A user's groups, as replies show them.
+fn groups(base: &str, groups: &[(Rc<Group>, bool)]) -> Value {
     let shown = groups.iter().map(|(group, direct)| {
         json!({
             "value": group.id.as_str(),
+            "$ref": response::location(base, Kind::Group, group.id.as_str()),
             "display": group.name,
             "type": if *direct { "direct" } else { "indirect" },
         })

@@ -362,8 +362,8 @@ async fn filters_see_groups_and_versions_as_replies_show_them() {
     let all = all["Resources"].as_array().expect("Resources");
     assert_eq!(all.len(), 8);
     for one in all {
-        let (id, version) = (&one["id"], &one["meta"]["version"]);
-        let filter = format!("id eq {id} and meta.version eq {version}");
+        let (version, location) = (&one["meta"]["version"], &one["meta"]["location"]);
+        let filter = format!("meta.version eq {version} and meta.location eq {location}");
         let found = list(&house, "/", &[("filter", &filter)]).await;
         assert_eq!(found["totalResults"], 1, "{filter}");
     }

@@ -46,7 +46,7 @@ fn village() -> Town {
     town
 }
 
-const FILTERS: [&str; 63] = [
+const FILTERS: [&str; 66] = [
     "id eq \"{u0}\"",
     "id eq \"{g1}\"",
     "id eq 7",
@@ -98,6 +98,9 @@ const FILTERS: [&str; 63] = [
     "groups.value eq \"{g0}\"",
     "groups[value eq \"{g1}\"]",
     "groups[value eq \"{g0}\" and type eq \"indirect\"]",
+    "groups.$ref eq \"http://h/scim/v2/Groups/{g0}\"",
+    "members.$ref eq \"http://h/scim/v2/Users/{u1}\"",
+    "meta.location ew \"{u2}\"",
     "groups.type eq \"indirect\" or title eq \"guide\"",
     "groups.display eq \"STAFF\"",
     "groups[display eq \"staff\" and type eq \"direct\"]",

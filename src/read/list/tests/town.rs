@@ -130,6 +130,7 @@ impl Town {
             map.remove("externalId");
         }
         map.insert("id".into(), json!(resource.id));
+        let place = |kind: Kind, id: &Id| format!("{BASE}/{}/{id}", kind.endpoint());
         let derived = match resource.kind {
             Kind::Group => {
                 let edges = self.edges.iter();
@@ -137,7 +138,8 @@ impl Town {
                 let members: Vec<Value> = members
                     .map(|(_, member)| {
                         let member = &self.people[member];
-                        json!({"value": member.id, "type": member.kind.name()})
+                        let place = place(member.kind, &member.id);
+                        json!({"value": member.id, "$ref": place, "type": member.kind.name()})
                     })
                     .collect();
                 let derived = members.len() as u64;
@@ -148,18 +150,21 @@ impl Town {
                 let groups = self.groups_of(resource.handle);
                 let shown = groups.iter().map(|(group, direct)| {
                     let kind = if *direct { "direct" } else { "indirect" };
-                    json!({"value": group.id, "display": group.name, "type": kind})
+                    let place = place(Kind::Group, &group.id);
+                    json!({"value": group.id, "$ref": place, "display": group.name, "type": kind})
                 });
                 map.insert("groups".into(), shown.collect());
                 fingerprint(&groups)
             }
         };
         let version = resource.version;
+        let location = place(resource.kind, &resource.id);
         map.insert(
             "meta".into(),
             json!({
                 "resourceType": resource.kind.name(), "version": Tag { version, derived }.to_string(),
                 "created": resource.created.rfc3339(), "lastModified": resource.modified.rfc3339(),
+                "location": location,
             }),
         );
         map
@@ -214,7 +219,7 @@ impl Town {
     ) -> Result<(Selected, Vec<Handle>), Fault> {
         let view = self.store.view().expect("a view");
         let mut page = Vec::new();
-        let selected = within(limit, &view, CLIENT, kind, query, |row| {
+        let selected = within(limit, &view, BASE, CLIENT, kind, query, |row| {
             assert_eq!(row.deleted, None);
             page.push(row.handle);
             Ok(())
@@ -286,6 +291,7 @@ impl Town {
 }
 
 pub(super) const CLIENT: &str = "okta";
+const BASE: &str = "http://h/scim/v2";
 
 pub(super) fn query(filter: &str, sort: Option<(&str, bool)>, count: usize) -> ListQuery {
     let parsed =
