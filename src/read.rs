@@ -109,7 +109,7 @@ pub fn list(
 ) -> Result<Text, Fault> {
     let mut list = List::new(query.count);
     let mut rendering = Rendering::new(view, base, &query.projection, Members::All);
-    let selected = select(view, client, kind, query, |row| {
+    let selected = select(view, base, client, kind, query, |row| {
         rendering.push(&mut list, &row)
     })?;
     Ok(list.finish(&selected))

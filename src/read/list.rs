@@ -25,18 +25,20 @@ const LIMIT: usize = 100_000;
 /// is large, `invalidCursor`; whatever `each` fails with.
 pub fn select(
     view: &View,
+    base: &str,
     client: &str,
     kind: Option<Kind>,
     query: &ListQuery,
     each: impl FnMut(RowRef<'_>) -> Result<(), Fault>,
 ) -> Result<Selected, Fault> {
-    within(LIMIT, view, client, kind, query, each)
+    within(LIMIT, view, base, client, kind, query, each)
 }
 
 /// ... looking at so many resources at most.
 fn within(
     limit: usize,
     view: &View,
+    base: &str,
     client: &str,
     kind: Option<Kind>,
     query: &ListQuery,
@@ -50,7 +52,7 @@ fn within(
     for kind in kinds {
         check(*kind, query)?;
     }
-    let asked = Asked::new(view, client, query, limit);
+    let asked = Asked::new(view, base, client, query, limit);
     let list = Arrangement::of(kinds, query);
     let (selected, page) = match &query.page {
         Page::Index(start) => {

@@ -1,9 +1,10 @@
 //! What a list is made of: stretches of an index that stand in the list's order, and searches for what no index orders.
 //! Which they are follows from the query alone.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
+use super::memberships::Memberships;
 use super::search::Search;
 use crate::clock::Timestamp;
 use crate::error::Fault;
@@ -15,20 +16,31 @@ use crate::store::{Stretch, View};
 /// What is asked, of which snapshot, by whom.
 pub(super) struct Asked<'a> {
     pub(super) view: &'a View,
+    /// Where SCIM is served, for what names a resource by its location.
+    pub(super) base: &'a str,
     pub(super) client: &'a str,
     pub(super) filter: Option<&'a Filter>,
     /// How much may be looked at, and kept, in this request.
     pub(super) limit: usize,
+    pub(super) memberships: RefCell<Memberships<'a>>,
     looked: Cell<usize>,
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn new(view: &'a View, client: &'a str, query: &'a ListQuery, limit: usize) -> Self {
+    pub(super) fn new(
+        view: &'a View,
+        base: &'a str,
+        client: &'a str,
+        query: &'a ListQuery,
+        limit: usize,
+    ) -> Self {
         Self {
             view,
+            base,
             client,
             filter: query.filter.as_ref(),
             limit,
+            memberships: RefCell::new(Memberships::new(view)),
             looked: Cell::new(0),
         }
     }

@@ -1,12 +1,17 @@
 //! What a filter and a sort see of a row: the attributes that they name and no others.
 
+use std::rc::Rc;
+
 use serde_json::{Map, Value, json};
 
+use super::memberships;
 use super::parts::Asked;
 use crate::error::Fault;
+use crate::scim::condition::Tag;
 use crate::scim::filter::Filter;
 use crate::scim::name;
 use crate::scim::request::Sort;
+use crate::scim::response::{self, Group};
 use crate::scim::{Handle, Kind, json, schema};
 use crate::store::{Key, RowRef, View};
 
@@ -18,6 +23,8 @@ pub(super) struct Needs<'q> {
     extensions: bool,
     id: bool,
     meta: bool,
+    /// `meta.version`, which costs a look at the edges.
+    version: bool,
     members: Members<'q>,
     groups: bool,
 }
@@ -43,6 +50,7 @@ impl<'q> Needs<'q> {
             extensions: false,
             id: false,
             meta: false,
+            version: false,
             members: Members::None,
             groups: false,
         };
@@ -58,7 +66,11 @@ impl<'q> Needs<'q> {
             let is = |name: &str| name::same(&path.attr, name);
             match kind {
                 _ if is("id") => needs.id = true,
-                _ if is("meta") => needs.meta = true,
+                _ if is("meta") => {
+                    needs.meta = true;
+                    let sub = path.sub.as_deref();
+                    needs.version |= sub.is_none_or(|sub| name::same(sub, "version"));
+                }
                 Kind::Group if is("members") => members = true,
                 Kind::User if is("groups") => needs.groups = true,
                 _ => {
@@ -97,27 +109,40 @@ impl<'q> Needs<'q> {
         if self.id {
             map.insert(String::from("id"), row.id.into());
         }
+        let mut derived = 0;
+        if self.groups || (self.version && self.kind == Kind::User) {
+            let found = asked.memberships.borrow_mut().of(row.handle)?;
+            asked.look_at(found.len())?;
+            derived = memberships::fingerprint(&found);
+            if self.groups {
+                map.insert(String::from("groups"), groups(asked.base, &found));
+            }
+        } else if self.version {
+            derived = asked.view.member_count(row.handle)?;
+        }
         if self.meta {
+            let version = row.version;
+            let tag = Tag { version, derived };
             let meta = json!({
                 "resourceType": self.kind.name(),
                 "created": row.created.rfc3339(),
                 "lastModified": row.modified.rfc3339(),
-                "version": format!("W/\"{}\"", row.version),
+                "location": response::location(asked.base, self.kind, row.id),
+                "version": tag.to_string(),
             });
             map.insert(String::from("meta"), meta);
         }
         if let Some(members) = self.members(asked, row.handle)? {
             map.insert(String::from("members"), members);
         }
-        if self.groups {
-            let groups = groups(asked, row.handle)?;
-            map.insert(String::from("groups"), groups);
-        }
         Ok(map)
     }
 
     fn members(&self, asked: &Asked<'_>, group: Handle) -> Result<Option<Value>, Fault> {
-        let shown = |id: &str, kind: Kind| json!({"value": id, "type": kind.name()});
+        let shown = |id: &str, kind: Kind| {
+            let location = response::location(asked.base, kind, id);
+            json!({"value": id, "$ref": location, "type": kind.name()})
+        };
         let mut members = Vec::new();
         match &self.members {
             Members::None => return Ok(None),
@@ -151,21 +176,15 @@ fn these<'q>(view: &View, ids: &[&'q str]) -> Result<Vec<(Handle, &'q str, Kind)
     Ok(found)
 }
 
-fn groups(asked: &Asked<'_>, user: Handle) -> Result<Value, Fault> {
-    let groups = asked.view.groups_of(user)?;
-    asked.look_at(groups.len())?;
-    let mut shown = Vec::with_capacity(groups.len());
-    for (group, id) in groups {
-        let name = asked.view.row(group, |row| {
-            json::members(row.attributes, |key| key == "displayName")
-                .ok()
-                .and_then(|mut map| map.remove("displayName"))
-        })?;
-        shown.push(json!({
-            "value": id.as_str(),
-            "display": name.flatten().unwrap_or_default(),
-            "type": "direct",
-        }));
-    }
-    Ok(Value::Array(shown))
+/// A user's groups, as replies show them.
+fn groups(base: &str, groups: &[(Rc<Group>, bool)]) -> Value {
+    let shown = groups.iter().map(|(group, direct)| {
+        json!({
+            "value": group.id.as_str(),
+            "$ref": response::location(base, Kind::Group, group.id.as_str()),
+            "display": group.name,
+            "type": if *direct { "direct" } else { "indirect" },
+        })
+    });
+    shown.collect()
 }

@@ -135,19 +135,36 @@ fn candidates(
             let Some(group) = view.find(&Key::Id(Kind::Group, id))? else {
                 return Ok(());
             };
-            let mut last = None;
-            loop {
-                let members = view.members(group, last, SLICE)?;
-                let more = members.len() == SLICE;
-                last = members.last().map(|(member, ..)| *member);
-                let users = members
-                    .into_iter()
-                    .filter(|(_, _, kind)| *kind == Kind::User);
-                each(users.map(|(member, ..)| member), offer)?;
-                if !more {
-                    return Ok(());
+            // Who is in one of its groups is in it as well (RFC 7643 4.1.2).
+            let mut groups = vec![group];
+            let mut seen = BTreeSet::from([group]);
+            let mut indirect = BTreeSet::new();
+            while let Some(one) = groups.pop() {
+                let mut last = None;
+                loop {
+                    let members = view.members(one, last, SLICE)?;
+                    let more = members.len() == SLICE;
+                    last = members.last().map(|(member, ..)| *member);
+                    for (member, _, kind) in members {
+                        match kind {
+                            Kind::Group if seen.insert(member) => groups.push(member),
+                            Kind::Group => {}
+                            Kind::User if one == group => offer(Candidate::Handle(member))?,
+                            Kind::User if view.is_member(group, member)? => {}
+                            Kind::User => {
+                                indirect.insert(member);
+                            }
+                        }
+                        if seen.len() + indirect.len() > asked.limit {
+                            return Err(asked.too_many());
+                        }
+                    }
+                    if !more {
+                        break;
+                    }
                 }
             }
+            each(indirect, offer)
         }
         Access::Any(several) => {
             let mut found = BTreeSet::new();
@@ -205,8 +222,8 @@ fn flow(result: &Result<(), Fault>) -> ControlFlow<()> {
 }
 
 /// A look at the candidates of one kind.
-struct Look<'a> {
-    asked: &'a Asked<'a>,
+struct Look<'a, 'v> {
+    asked: &'a Asked<'v>,
     kind: Kind,
     /// What they have to be checked with, if what was found is not all there is to it.
     filter: Option<&'a Filter>,
@@ -214,7 +231,7 @@ struct Look<'a> {
     needs: Needs<'a>,
 }
 
-impl Look<'_> {
+impl Look<'_, '_> {
     fn at(&self, candidate: Candidate<'_>, nearest: &mut Nearest) -> Result<(), Fault> {
         match candidate {
             Candidate::Handle(handle) if self.filter.is_none() && self.sort.is_none() => {

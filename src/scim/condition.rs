@@ -86,6 +86,12 @@ pub enum Fresh {
 }
 
 impl Conditions<'_> {
+    /// Whether there are any.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.if_match.is_some() || self.if_none_match.is_some()
+    }
+
     /// Whether a read is answered with the resource that has this tag.
     ///
     /// # Errors

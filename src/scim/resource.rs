@@ -139,10 +139,4 @@ impl Resource {
             .and_then(Value::as_str)
             .unwrap_or("")
     }
-
-    /// `meta.version` and the ETag (RFC 7644 3.14): weak, because two replies may differ in spacing.
-    #[must_use]
-    pub fn etag(&self) -> String {
-        format!("W/\"{}\"", self.version)
-    }
 }

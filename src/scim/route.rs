@@ -95,10 +95,10 @@ impl Route {
         }
     }
 
-    /// Whether the method changes anything there. A search is a POST and changes nothing.
+    /// Whether the method changes anything there. A search is a POST and changes nothing, as does what is not taken.
     #[must_use]
     pub fn writes(&self, method: &str) -> bool {
         let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
-        !reads && !matches!(self, Self::Search(_))
+        !reads && !matches!(self, Self::Search(_) | Self::Me) && self.methods().contains(&method)
     }
 }

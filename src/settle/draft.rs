@@ -58,7 +58,7 @@ impl Engine {
         draft.check_size(self.limits.body)?;
         unique(&view, client, &draft)?;
         let (mut members, strangers) = members(&view, &draft, now)?;
-        let wanted = claims(client, &draft);
+        let wanted = claims(client, write, &draft);
         if round.decides && wanted.contains(&alone(&draft)) {
             members = differing(&view, &draft, members)?;
             // Who is taken over has its row written, so that the writer does not count this change itself.
@@ -323,7 +323,7 @@ fn alone(draft: &Draft) -> Claim {
 }
 
 /// Everything that the write may change, apart from accounts.
-fn claims(client: &Client, draft: &Draft) -> BTreeSet<Claim> {
+fn claims(client: &Client, write: &Write, draft: &Draft) -> BTreeSet<Claim> {
     let mut wanted = BTreeSet::new();
     let resource = &draft.resource;
     let titles = [Some(resource), draft.before.as_ref()]
@@ -335,9 +335,11 @@ fn claims(client: &Client, draft: &Draft) -> BTreeSet<Claim> {
             wanted.insert(Claim::Resource(resource.handle));
             wanted.extend(titles.map(Claim::UserName));
         }
-        // Membership changes share a claim on their group and commute.
+        // Membership changes share a claim on their group and commute, but not those that are for one version of it: the
+        // first of them makes another.
         Kind::Group
             if draft.before.is_some()
+                && !write.conditions().any()
                 && draft.taken_from().is_none()
                 && !draft.differs()
                 && !draft.members.clear

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use usher::sandbox::{Fault, What};
 
-use crate::house::{House, PATIENCE};
+use crate::house::{House, PATIENCE, Plan, TOKEN};
 
 fn user(name: &str) -> Value {
     json!({"userName": name, "name": {"givenName": "A", "familyName": "B"}, "displayName": "A B", "emails": [{"type": "work", "value": name}]})
@@ -196,4 +196,49 @@ async fn a_drain_loses_nothing() {
         }
     }
     assert!(acknowledged >= 1, "some were acknowledged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_member_changes_for_one_version_one_is_let_through() {
+    const MANY: usize = 16;
+    let house = House::with(Plan {
+        application: String::from("mode = \"simulate\""),
+        ..Plan::default()
+    })
+    .await;
+    let group = json!({"displayName": "Staff"});
+    let created = house.ask("POST", "/Groups", Some(&group)).await.expect(201);
+    let path = format!("/Groups/{}", created.id());
+    let version = created.body["meta"]["version"].clone();
+    let mut tasks = Vec::new();
+    for at in 0..MANY {
+        let name = format!("m{at}@x.example");
+        let member = house.ask("POST", "/Users", Some(&user(&name))).await;
+        let id = member.expect(201).id();
+        let (knock, path) = (house.knock.clone(), path.clone());
+        let headers = [
+            ("authorization", format!("Bearer {TOKEN}")),
+            ("content-type", String::from("application/scim+json")),
+            ("if-match", version.as_str().expect("a version").to_owned()),
+        ];
+        let body =
+            json!({"Operations": [{"op": "add", "path": "members", "value": [{"value": id}]}]});
+        tasks.push(async move {
+            let answer = knock
+                .send("PATCH", &path, &headers, Some(body.to_string()))
+                .await;
+            answer.expect("an answer").status
+        });
+    }
+    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let mut statuses = Vec::new();
+    for task in tasks {
+        statuses.push(task.await.expect("no panic"));
+    }
+    statuses.sort_unstable();
+    let mut wanted = vec![412; MANY];
+    wanted[0] = 200;
+    assert_eq!(statuses, wanted);
+    let members = house.ask("GET", &path, None).await.body["members"].clone();
+    assert_eq!(members.as_array().map(Vec::len), Some(1), "{members}");
 }

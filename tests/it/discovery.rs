@@ -169,6 +169,9 @@ async fn a_client_reads_what_holds_for_it() {
     // It says so, and it is so.
     let body = json!({"displayName": "Ours"});
     house.ask("POST", "/Groups", Some(&body)).await.expect(403);
+    // What nobody may do is not what this client may not do.
+    house.ask("PATCH", "/Users", Some(&body)).await.expect(405);
+    house.ask("POST", "/Me", Some(&body)).await.expect(501);
 }
 
 #[tokio::test]

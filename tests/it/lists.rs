@@ -337,3 +337,34 @@ async fn what_cannot_be_asked_is_refused_with_the_reason() {
     let found = list(&house, "/Users", &[("sortBy", "shoeSize"), ("count", "2")]).await;
     assert_eq!(names(&found), ["eve@x.example", "ada@x.example"]);
 }
+
+#[tokio::test]
+async fn filters_see_groups_and_versions_as_replies_show_them() {
+    let (house, ids) = village().await;
+    let found = list(&house, "/Groups", &[("filter", "displayName eq \"Staff\"")]).await;
+    let staff = found["Resources"][0]["id"].clone();
+    let group =
+        json!({"displayName": "Everybody", "members": [{"value": staff}, {"value": ids[3]}]});
+    let everybody = house.ask("POST", "/Groups", Some(&group)).await.expect(201);
+    let filter = format!("groups.value eq \"{}\"", everybody.id());
+    let found = list(&house, "/Users", &[("filter", &filter)]).await;
+    let wanted = ["eve@x.example", "ada@x.example", "cy@x.example"];
+    assert_eq!(names(&found), wanted);
+    let found = list(
+        &house,
+        "/Users",
+        &[("filter", "groups.type eq \"indirect\"")],
+    )
+    .await;
+    assert_eq!(names(&found), wanted[..2]);
+
+    let all = list(&house, "/", &[]).await;
+    let all = all["Resources"].as_array().expect("Resources");
+    assert_eq!(all.len(), 8);
+    for one in all {
+        let (version, location) = (&one["meta"]["version"], &one["meta"]["location"]);
+        let filter = format!("meta.version eq {version} and meta.location eq {location}");
+        let found = list(&house, "/", &[("filter", &filter)]).await;
+        assert_eq!(found["totalResults"], 1, "{filter}");
+    }
+}

@@ -37,7 +37,7 @@ pub(crate) enum Access<'f> {
     DisplayName(&'f str),
     /// Groups that this id is directly in.
     HasMember(&'f str),
-    /// Users who are directly in the group of this id.
+    /// Users who are in the group of this id, directly or through other groups.
     InGroup(&'f str),
     /// Any of these, none of them [`Access::All`] or [`Access::Active`].
     Any(Vec<Self>),

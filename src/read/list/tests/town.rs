@@ -1,17 +1,20 @@
 //! A directory beside a model of it that knows no index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::read::list::{LIMIT, within};
+use crate::read::memberships::fingerprint;
+use crate::scim::condition::Tag;
 use crate::scim::filter::{Bounds, Filter};
 use crate::scim::name::AttrPath;
 use crate::scim::projection::Projection;
 use crate::scim::request::{ListQuery, Page, Sort};
-use crate::scim::response::Selected;
+use crate::scim::response::{Group, Selected};
 use crate::scim::{Handle, Id, Kind, Resource, schema, sort};
 use crate::store::{ChangeSet, MemberEdit, Put, Store};
 
@@ -127,33 +130,65 @@ impl Town {
             map.remove("externalId");
         }
         map.insert("id".into(), json!(resource.id));
+        let place = |kind: Kind, id: &Id| format!("{BASE}/{}/{id}", kind.endpoint());
+        let derived = match resource.kind {
+            Kind::Group => {
+                let edges = self.edges.iter();
+                let members = edges.filter(|(group, _)| *group == resource.handle);
+                let members: Vec<Value> = members
+                    .map(|(_, member)| {
+                        let member = &self.people[member];
+                        let place = place(member.kind, &member.id);
+                        json!({"value": member.id, "$ref": place, "type": member.kind.name()})
+                    })
+                    .collect();
+                let derived = members.len() as u64;
+                map.insert("members".into(), members.into());
+                derived
+            }
+            Kind::User => {
+                let groups = self.groups_of(resource.handle);
+                let shown = groups.iter().map(|(group, direct)| {
+                    let kind = if *direct { "direct" } else { "indirect" };
+                    let place = place(Kind::Group, &group.id);
+                    json!({"value": group.id, "$ref": place, "display": group.name, "type": kind})
+                });
+                map.insert("groups".into(), shown.collect());
+                fingerprint(&groups)
+            }
+        };
+        let version = resource.version;
+        let location = place(resource.kind, &resource.id);
         map.insert(
             "meta".into(),
             json!({
-                "resourceType": resource.kind.name(), "version": resource.etag(),
+                "resourceType": resource.kind.name(), "version": Tag { version, derived }.to_string(),
                 "created": resource.created.rfc3339(), "lastModified": resource.modified.rfc3339(),
+                "location": location,
             }),
         );
-        let edges = self.edges.iter();
-        match resource.kind {
-            Kind::Group => {
-                let members = edges.filter(|(group, _)| *group == resource.handle);
-                let members = members.map(|(_, member)| {
-                    let member = &self.people[member];
-                    json!({"value": member.id, "type": member.kind.name()})
-                });
-                map.insert("members".into(), members.collect());
-            }
-            Kind::User => {
-                let groups = edges.filter(|(_, member)| *member == resource.handle);
-                let groups = groups.map(|(group, _)| {
-                    let group = &self.people[group];
-                    json!({"value": group.id, "display": group.title(), "type": "direct"})
-                });
-                map.insert("groups".into(), groups.collect());
-            }
-        }
         map
+    }
+
+    /// The groups that somebody is in, and whether directly.
+    fn groups_of(&self, member: Handle) -> Vec<(Rc<Group>, bool)> {
+        let mut found = Vec::new();
+        let mut seen: BTreeSet<Handle> = BTreeSet::new();
+        let mut level = BTreeSet::from([member]);
+        while !level.is_empty() {
+            let direct = seen.is_empty();
+            let edges = self.edges.iter();
+            let above =
+                edges.filter(|(group, member)| level.contains(member) && !seen.contains(group));
+            level = above.map(|(group, _)| *group).collect();
+            seen.extend(&level);
+            found.extend(level.iter().map(|group| {
+                let group = &self.people[group];
+                let (id, name) = (group.id.clone(), group.title().to_owned());
+                (Rc::new(Group { id, name }), direct)
+            }));
+        }
+        found
     }
 
     /// The whole list.
@@ -184,7 +219,7 @@ impl Town {
     ) -> Result<(Selected, Vec<Handle>), Fault> {
         let view = self.store.view().expect("a view");
         let mut page = Vec::new();
-        let selected = within(limit, &view, CLIENT, kind, query, |row| {
+        let selected = within(limit, &view, BASE, CLIENT, kind, query, |row| {
             assert_eq!(row.deleted, None);
             page.push(row.handle);
             Ok(())
@@ -256,6 +291,7 @@ impl Town {
 }
 
 pub(super) const CLIENT: &str = "okta";
+const BASE: &str = "http://h/scim/v2";
 
 pub(super) fn query(filter: &str, sort: Option<(&str, bool)>, count: usize) -> ListQuery {
     let parsed =
