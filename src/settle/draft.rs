@@ -58,7 +58,7 @@ impl Engine {
         draft.check_size(self.limits.body)?;
         unique(&view, client, &draft)?;
         let (mut members, strangers) = members(&view, &draft, now)?;
-        let wanted = claims(client, &draft);
+        let wanted = claims(client, write, &draft);
         if round.decides && wanted.contains(&alone(&draft)) {
             members = differing(&view, &draft, members)?;
             // Who is taken over has its row written, so that the writer does not count this change itself.
@@ -185,7 +185,9 @@ fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
         Kind::User => view
             .find(&Key::UserName(resource.title()))?
             .filter(|handle| *handle != resource.handle),
-        Kind::Group if client.config().unique_groups => {
+        // A name that two have already, because another client may or once might, is no reason to refuse a change of
+        // something else.
+        Kind::Group if client.config().unique_groups && !keeps_name(draft) => {
             let same = view.find_all(Kind::Group, &Lookup::GroupName(resource.title()))?;
             same.into_iter().find(|handle| *handle != resource.handle)
         }
@@ -200,6 +202,12 @@ fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
             "displayName is taken: another group has it (upper and lower case are the same).",
         ))),
     }
+}
+
+/// Whether it is called what it was called before.
+fn keeps_name(draft: &Draft) -> bool {
+    let before = draft.before.as_ref();
+    before.is_some_and(|before| schema::same_folded(before.title(), draft.resource.title()))
 }
 
 /// What happens to a group's edges, and how many of those who were to come are nobody.
@@ -323,7 +331,7 @@ fn alone(draft: &Draft) -> Claim {
 }
 
 /// Everything that the write may change, apart from accounts.
-fn claims(client: &Client, draft: &Draft) -> BTreeSet<Claim> {
+fn claims(client: &Client, write: &Write, draft: &Draft) -> BTreeSet<Claim> {
     let mut wanted = BTreeSet::new();
     let resource = &draft.resource;
     let titles = [Some(resource), draft.before.as_ref()]
@@ -335,9 +343,11 @@ fn claims(client: &Client, draft: &Draft) -> BTreeSet<Claim> {
             wanted.insert(Claim::Resource(resource.handle));
             wanted.extend(titles.map(Claim::UserName));
         }
-        // Membership changes share a claim on their group and commute.
+        // Membership changes share a claim on their group and commute; not those for one version, which the first changes.
         Kind::Group
             if draft.before.is_some()
+                && write.if_match.is_none()
+                && write.if_none_match.is_none()
                 && draft.taken_from().is_none()
                 && !draft.differs()
                 && !draft.members.clear

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use usher::sandbox::{Fault, What};
 
-use crate::house::{House, PATIENCE};
+use crate::house::{House, PATIENCE, TOKEN};
 
 fn user(name: &str) -> Value {
     json!({"userName": name, "name": {"givenName": "A", "familyName": "B"}, "displayName": "A B", "emails": [{"type": "work", "value": name}]})
@@ -128,6 +128,55 @@ async fn many_members_at_once_all_arrive() {
 }
 
 /// hyper drops a handler when its client goes away; what was begun is finished all the same.
+/// Additions share their claim on the group, but of those for one version only one can be the first (RFC 7644 3.14).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_members_for_one_version_only_the_first_is_added() {
+    let house = House::new().await;
+    let created = house
+        .ask("POST", "/Groups", Some(&json!({"displayName": "All"})))
+        .await
+        .expect(201);
+    let version = created.body["meta"]["version"].as_str().expect("a version");
+    let path = format!("/Groups/{}", created.id());
+    let mut ids = Vec::new();
+    for at in 0..40 {
+        let made = house
+            .ask("POST", "/Users", Some(&user(&format!("v{at}@x.example"))))
+            .await;
+        ids.push(made.expect(201).id());
+    }
+    let tasks: Vec<_> = ids
+        .into_iter()
+        .map(|id| {
+            let (knock, path) = (house.knock.clone(), path.clone());
+            let headers = [
+                ("authorization", format!("Bearer {TOKEN}")),
+                ("content-type", String::from("application/scim+json")),
+                ("if-match", version.to_owned()),
+            ];
+            let body =
+                json!({"Operations": [{"op": "add", "path": "members", "value": [{"value": id}]}]});
+            tokio::spawn(async move {
+                let body = Some(body.to_string());
+                let answer = knock.send("PATCH", &path, &headers, body).await;
+                answer.expect("an answer").status
+            })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for task in tasks {
+        statuses.push(task.await.expect("no panic"));
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses[0], 200);
+    assert!(
+        statuses[1..].iter().all(|status| *status == 412),
+        "{statuses:?}"
+    );
+    let read = house.ask("GET", &path, None).await;
+    assert_eq!(read.body["members"].as_array().map(Vec::len), Some(1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_hangs_up_does_not_stop_its_write() {
     let house = House::new().await;
