@@ -4,7 +4,7 @@
 //! Nothing is exchanged with an application meanwhile: that is the worker's. The order, the circles and the references are
 //! [`crate::scim::bulk`]'s.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -15,12 +15,12 @@ use crate::auth::Client;
 use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::read;
+use crate::scim::Kind;
 use crate::scim::bulk::order::Turn;
 use crate::scim::bulk::{Answer, Bulk, Method, Operation, Task, order, refer, response, write};
 use crate::scim::request::{Verb, Write};
 use crate::scim::response::location;
-use crate::scim::{Handle, Kind};
-use crate::settle::{Asked, Engine};
+use crate::settle::{Asked, Engine, Settled};
 
 /// How many operations are under way at once: enough to share the wait for the disk, too few to keep others from it.
 const TOGETHER: usize = 32;
@@ -126,7 +126,6 @@ struct Left {
     id: String,
     location: String,
     version: String,
-    handle: Handle,
 }
 
 /// A resource of a circle, made without what it waits for.
@@ -220,11 +219,11 @@ impl Run<'_> {
         // What it is about may be known though what it refers to is not.
         *place = self.place(&task);
         resolved?;
-        let (method, kind) = (task.method, task.kind);
-        let handle = self.settle(task.write(&self.engine.limits)?).await?;
+        let method = task.method;
+        let settled = self.settle(task.write(&self.engine.limits)?).await?;
         let left = match method {
             Method::Delete => None,
-            Method::Post | Method::Put | Method::Patch => Some(self.left(kind, handle)?),
+            Method::Post | Method::Put | Method::Patch => Some(self.left(&settled)?),
         };
         Ok((method.status(), left))
     }
@@ -232,7 +231,10 @@ impl Run<'_> {
     /// Makes resources that refer to each other: all of them first, then what each says of those that came after it. They
     /// stand together or not at all.
     async fn circle(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
-        let names: Vec<Option<String>> = operations.iter().map(|one| one.bulk_id.clone()).collect();
+        let names: HashSet<String> = operations
+            .iter()
+            .filter_map(|one| one.bulk_id.clone())
+            .collect();
         let mut ends: Vec<Result<Made, Fault>> = Vec::with_capacity(operations.len());
         let mut heads = Vec::with_capacity(operations.len());
         let mut whole = true;
@@ -260,7 +262,7 @@ impl Run<'_> {
             }
         }
         if !whole {
-            for name in names.iter().flatten() {
+            for name in &names {
                 self.ids.remove(name);
             }
         }
@@ -285,15 +287,15 @@ impl Run<'_> {
     }
 
     /// Makes one of a circle, without what names others of it that are not there yet.
-    async fn make(&self, mut task: Task, circle: &[Option<String>]) -> Result<Made, Fault> {
+    async fn make(&self, mut task: Task, circle: &HashSet<String>) -> Result<Made, Fault> {
         let ids = &self.ids;
         let held = refer::hold_back(&mut task, |name| {
-            !ids.contains_key(name) && circle.iter().flatten().any(|one| one == name)
+            !ids.contains_key(name) && circle.contains(name)
         });
         refer::resolve(&mut task, ids)?;
         let kind = task.kind;
-        let handle = self.settle(task.write(&self.engine.limits)?).await?;
-        let left = self.left(kind, handle)?;
+        let settled = self.settle(task.write(&self.engine.limits)?).await?;
+        let left = self.left(&settled)?;
         Ok(Made { kind, left, held })
     }
 
@@ -306,8 +308,8 @@ impl Run<'_> {
         refer::fill(&mut held, &self.ids)?;
         let operations = refer::afterwards(made.kind, held);
         let verb = Verb::Patch(made.left.id.clone(), operations);
-        self.settle(write(made.kind, verb)).await?;
-        made.left = self.left(made.kind, made.left.handle)?;
+        let settled = self.settle(write(made.kind, verb)).await?;
+        made.left = self.left(&settled)?;
         Ok(())
     }
 
@@ -317,7 +319,7 @@ impl Run<'_> {
         self.settle(write(made.kind, verb)).await.is_ok()
     }
 
-    async fn settle(&self, write: Write) -> Result<Handle, Fault> {
+    async fn settle(&self, write: Write) -> Result<Settled, Fault> {
         let asked = Asked {
             client: self.client,
             request: self.request,
@@ -330,17 +332,19 @@ impl Run<'_> {
         {
             tracing::warn!(request = self.request, status = fault.status(), error = %fault.internal(), "bulk operation");
         }
-        settled.map(|settled| settled.handle)
+        settled
     }
 
-    fn left(&self, kind: Kind, handle: Handle) -> Result<Left, Fault> {
-        let view = self.engine.store.view()?;
-        let found = read::head(&view, self.base, kind, handle)?;
+    fn left(&self, settled: &Settled) -> Result<Left, Fault> {
+        let Settled {
+            kind, handle, view, ..
+        } = settled;
+        let (kind, handle) = (*kind, *handle);
+        let found = read::head(view, self.base, kind, handle)?;
         Ok(Left {
             id: found.id,
             location: found.location,
             version: found.etag,
-            handle,
         })
     }
 

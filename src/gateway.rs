@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, Request, Response};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Authority, Client};
 use crate::bulk;
@@ -16,10 +16,11 @@ use crate::error::Fault;
 use crate::journal::record::{Operation, Status};
 use crate::read::{self, Members};
 use crate::reply;
+use crate::scim::Kind;
 use crate::scim::bulk::Bulk;
 use crate::scim::condition::Conditions;
 use crate::scim::discovery;
-use crate::scim::request::{Parts, ScimRequest, Verb, Write};
+use crate::scim::request::{ListQuery, Parts, ScimRequest, Verb, Write};
 use crate::scim::route::Route;
 use crate::server::media;
 use crate::server::outgoing::Outgoing;
@@ -51,6 +52,8 @@ pub struct Gateway {
     pub phase: watch::Sender<Phase>,
     /// Counts the writes under way: a drain waits for them. They outlive their connections.
     writes: watch::Sender<usize>,
+    /// One search at a time: it reads up to 100,000 rows, and one core stays for everybody else.
+    search: Semaphore,
 }
 
 /// Where SCIM is served.
@@ -77,6 +80,7 @@ impl Gateway {
             engine: OnceLock::new(),
             phase: watch::Sender::new(Phase::Opening(0.0)),
             writes: watch::Sender::new(0),
+            search: Semaphore::new(1),
         }
     }
 
@@ -237,19 +241,48 @@ impl Gateway {
                 answer
             }
             ScimRequest::List { kind, query } => {
-                let answer = engine.store.view().and_then(|view| {
-                    let text = read::list(&view, &self.base, client.name(), kind, &query)?;
-                    Ok(Reply::new(200, reply::body(text, view, &self.base)))
-                });
                 let shape = match &query.filter {
                     Some(filter) => ReadShape::filter(filter.attributes()),
                     None => ReadShape::List,
                 };
+                let answer = self.list(&engine, &client, kind, query).await;
                 note(kind, shape, None, status(&answer));
                 answer
             }
             ScimRequest::Write(write) => self.write(&engine, client, request_id, write, line).await,
         }
+    }
+
+    /// A page. What may take long is done on a thread of its own, not where requests are accepted and calls are made.
+    async fn list(
+        &self,
+        engine: &Arc<Engine>,
+        client: &Client,
+        kind: Option<Kind>,
+        query: ListQuery,
+    ) -> Result<Reply, Fault> {
+        let is_search = read::is_search(kind, &query);
+        let (engine, base) = (Arc::clone(engine), self.base.clone());
+        let name = client.name().to_owned();
+        let listing = move || {
+            let view = engine.store.view()?;
+            let text = read::list(&view, &base, &name, kind, &query)?;
+            Ok(Reply::new(200, reply::body(text, view, &base)))
+        };
+        if !is_search {
+            return listing();
+        }
+        let deadline = self.clock.now().plus(self.limits.request_timeout);
+        let turn = self.clock.until(deadline, self.search.acquire()).await;
+        let Some(_turn) = turn else {
+            return Err(Fault::Unavailable {
+                retry_after: 5,
+                detail: String::from("Too many searches that no index serves are waiting."),
+            });
+        };
+        tokio::task::spawn_blocking(listing)
+            .await
+            .map_err(|ended| Fault::Internal(format!("the search ended early: {ended}")))?
     }
 
     async fn write(
@@ -299,7 +332,7 @@ impl Gateway {
         if deleting {
             return Ok(Reply::empty(204));
         }
-        let (view, handle) = (engine.store.view()?, settled.handle);
+        let (view, handle) = (settled.view, settled.handle);
         if quiet_patch {
             let found = read::head(&view, &self.base, kind, handle)?;
             line.id = found.id;

@@ -16,7 +16,7 @@ use crate::settle::absent;
 use crate::store::{Key, RowRef, View};
 use memberships::Memberships;
 
-pub use list::select;
+pub use list::{is_search, select};
 pub use memberships::GROUPS;
 
 /// One resource as a reply.

@@ -34,6 +34,25 @@ pub fn select(
     within(LIMIT, view, base, client, kind, query, each)
 }
 
+/// Whether answering it may take long: it is then not done where other requests are answered.
+#[must_use]
+pub fn is_search(kind: Option<Kind>, query: &ListQuery) -> bool {
+    Arrangement::of(kinds(&kind), query)
+        .parts
+        .iter()
+        .any(|part| match part {
+            Part::Rows(_) | Part::Active { .. } | Part::Stretch { .. } => false,
+            Part::Search(search) => search.is_long(),
+        })
+}
+
+fn kinds(kind: &Option<Kind>) -> &[Kind] {
+    match kind {
+        Some(kind) => std::slice::from_ref(kind),
+        None => &[Kind::User, Kind::Group],
+    }
+}
+
 /// ... looking at so many resources at most.
 fn within(
     limit: usize,
@@ -44,11 +63,7 @@ fn within(
     query: &ListQuery,
     mut each: impl FnMut(RowRef<'_>) -> Result<(), Fault>,
 ) -> Result<Selected, Fault> {
-    let kinds: &[Kind] = match kind {
-        Some(Kind::User) => &[Kind::User],
-        Some(Kind::Group) => &[Kind::Group],
-        None => &[Kind::User, Kind::Group],
-    };
+    let kinds = kinds(&kind);
     for kind in kinds {
         check(*kind, query)?;
     }

@@ -32,6 +32,11 @@ enum Candidate<'r> {
 type Offer<'o> = &'o mut dyn FnMut(Candidate<'_>) -> Result<(), Fault>;
 
 impl Search<'_> {
+    /// Whether it may look at more than the few that share a key.
+    pub(super) fn is_long(&self) -> bool {
+        self.plans.iter().any(|(_, plan)| plan.is_long())
+    }
+
     pub(super) fn read(
         &self,
         asked: &Asked<'_>,

@@ -169,13 +169,6 @@ pub fn change(
         Verb::Replace(_, body) => {
             let mut attributes = schema::normalise(kind, body.clone())?;
             members = take_members(&mut attributes, put_members)?;
-            // An IdP that leaves `active` out must not deactivate anybody by it (Slack, April 2024).
-            if let (Some(active), false) = (
-                before.attributes.get("active"),
-                attributes.contains_key("active"),
-            ) {
-                attributes.insert(String::from("active"), active.clone());
-            }
             resource.attributes = attributes;
         }
         Verb::Patch(_, operations) => {
@@ -187,6 +180,15 @@ pub fn change(
     }
     if resource.deleted.is_none() {
         schema::check_required(kind, &resource.attributes)?;
+        // An IdP that leaves `active` out must not deactivate anybody by it (Slack, April 2024), nor give anybody access
+        // again by taking it away.
+        if let (Some(active), false) = (
+            before.attributes.get("active"),
+            resource.attributes.contains_key("active"),
+        ) {
+            let kept = (String::from("active"), active.clone());
+            resource.attributes.extend([kept]);
+        }
     }
     let operation = operation(&before, &resource, &members);
     let mut draft = Draft {

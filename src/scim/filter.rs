@@ -151,7 +151,24 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// How many comparisons it makes of one resource, or of one value.
+    #[must_use]
+    pub fn terms(&self) -> usize {
+        self.root.terms()
+    }
+}
+
 impl Node {
+    fn terms(&self) -> usize {
+        match self {
+            Self::And(nodes) | Self::Or(nodes) => nodes.iter().map(Self::terms).sum(),
+            Self::Not(inner) => inner.terms(),
+            Self::Term(..) => 1,
+            Self::Element { inner, rest, .. } => inner.terms() + usize::from(rest.is_some()),
+        }
+    }
+
     /// `within`: the attribute and its dot, inside of brackets. As deep as the tree, which parsing bounds.
     fn attributes(&self, within: &str, found: &mut Vec<String>) {
         let name = |path: &AttrPath| match &path.sub {

@@ -79,6 +79,7 @@ pub fn apply(
         kind,
         attributes: attributes.clone(),
         members: Members::default(),
+        compared: 0,
     };
     for operation in operations {
         let value = operation.value.clone();
@@ -113,7 +114,13 @@ struct Draft {
     kind: Kind,
     attributes: Map<String, Value>,
     members: Members,
+    /// How many values were compared with how many terms of filters so far.
+    compared: usize,
 }
+
+/// How many comparisons all value filters of one PATCH together may take: a thousand operations with long filters over
+/// long lists would hold a thread for many seconds.
+const COMPARISONS: usize = 1_000_000;
 
 impl Draft {
     /// An operation with a path.
@@ -233,6 +240,21 @@ impl Draft {
     /// Changes one attribute.
     fn set(&mut self, op: Op, path: &Path, value: Option<Value>) -> Result<(), Fault> {
         let place = schema::place(self.kind, &self.attributes, &path.attr);
+        if let Some(filter) = &path.filter {
+            let object = match &place.extension {
+                None => Some(&self.attributes),
+                Some(urn) => self.attributes.get(urn).and_then(Value::as_object),
+            };
+            let values = object
+                .and_then(|object| object.get(&place.key)?.as_array())
+                .map_or(0, Vec::len);
+            self.compared += values.saturating_mul(filter.terms());
+            if self.compared > COMPARISONS {
+                return Err(Fault::TooMany(format!(
+                    "The filters of one PATCH may take {COMPARISONS} comparisons; send it in parts."
+                )));
+            }
+        }
         let target = Target {
             key: &place.key,
             attribute: place.attribute,

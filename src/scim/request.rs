@@ -210,18 +210,19 @@ impl ScimRequest {
                 kind: None,
                 query: Asked::of_query(query)?.list(limits)?,
             }),
-            (_, Route::ServiceProviderConfig) => {
-                Ok(Self::Discover(Document::ServiceProviderConfig))
-            }
             // RFC 7644 4: a filter on these is refused; other parameters are ignored.
             (_, route) if Asked::of_query(query)?.filter.is_some() => {
                 Err(Fault::Forbidden(format!(
                     "{} cannot be filtered (RFC 7644 4).",
                     match route {
                         Route::Schemas | Route::Schema(_) => "Schemas",
+                        Route::ServiceProviderConfig => "ServiceProviderConfig",
                         _ => "ResourceTypes",
                     }
                 )))
+            }
+            (_, Route::ServiceProviderConfig) => {
+                Ok(Self::Discover(Document::ServiceProviderConfig))
             }
             (_, Route::ResourceTypes) => Ok(Self::Discover(Document::ResourceTypes)),
             (_, Route::ResourceType(name)) => {

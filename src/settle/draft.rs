@@ -185,7 +185,9 @@ fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
         Kind::User => view
             .find(&Key::UserName(resource.title()))?
             .filter(|handle| *handle != resource.handle),
-        Kind::Group if client.config().unique_groups => {
+        // A name that two have already, because another client may or once might, is no reason to refuse a change of
+        // something else.
+        Kind::Group if client.config().unique_groups && !keeps_name(draft) => {
             let same = view.find_all(Kind::Group, &Lookup::GroupName(resource.title()))?;
             same.into_iter().find(|handle| *handle != resource.handle)
         }
@@ -200,6 +202,12 @@ fn unique(view: &View, client: &Client, draft: &Draft) -> Result<(), Fault> {
             "displayName is taken: another group has it (upper and lower case are the same).",
         ))),
     }
+}
+
+/// Whether it is called what it was called before.
+fn keeps_name(draft: &Draft) -> bool {
+    let before = draft.before.as_ref();
+    before.is_some_and(|before| schema::same_folded(before.title(), draft.resource.title()))
 }
 
 /// What happens to a group's edges, and how many of those who were to come are nobody.

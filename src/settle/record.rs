@@ -32,12 +32,17 @@ impl Engine {
             record.reason = Some(format!("taken over from the client {former}"));
         }
         if prepared.strangers > 0 {
-            record.status = Status::Warning;
-            record.code = Some(String::from("unknown_member"));
-            record.reason = Some(format!(
+            let left_out = format!(
                 "{} of the members to add have an id that nobody has and were left out",
                 prepared.strangers
-            ));
+            );
+            record.status = Status::Warning;
+            record.code = Some(String::from("unknown_member"));
+            // Whom it was taken from is told all the same.
+            record.reason = Some(match record.reason.take() {
+                Some(taken) => format!("{taken}; {left_out}"),
+                None => left_out,
+            });
         }
         // No request's row may stay open when its mark is gone or has no room for it any more.
         let mut closed = Vec::new();

@@ -18,7 +18,7 @@ use crate::provision::weigh::{self, Weighed};
 use crate::scim::change::Birth;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Kind, Resource};
-use crate::store::{ChangeSet, Mark};
+use crate::store::{ChangeSet, Mark, View};
 use crate::upstream::gate::Turn;
 
 /// A client's write: who asks for what.
@@ -34,7 +34,7 @@ pub struct Asked<'a> {
 }
 
 /// A write that is on disk.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settled {
     /// The resource.
     pub handle: Handle,
@@ -45,6 +45,8 @@ pub struct Settled {
     /// What became of it in the application that was called while the client waited, or else in the first that has
     /// anything to say: name and status, for the log.
     pub application: Option<(String, Status)>,
+    /// The directory as this write left it.
+    pub view: View,
 }
 
 impl Engine {
@@ -189,15 +191,16 @@ impl Engine {
             .find(|delivery| delivery.status != Status::Skipped)
             .or(weighed.first().map(|weighed| &weighed.delivery))
             .map(|delivery| (delivery.application.clone(), delivery.status));
-        let settled = Settled {
+        let change = self.change_set(asked, &prepared, weighed, &marks, settles);
+        place.commit(change).await.map_err(lost)?;
+        Ok(Settled {
             handle: prepared.draft.resource.handle,
             kind: prepared.draft.resource.kind,
             operation: prepared.draft.operation,
             application: told,
-        };
-        let change = self.change_set(asked, &prepared, weighed, &marks, settles);
-        place.commit(change).await.map_err(lost)?;
-        Ok(settled)
+            // While the claims are held: later it may be as somebody else left it.
+            view: self.store.view()?,
+        })
     }
 
     /// The marks of what this write changes: the resource's and those of the tombstones that it takes over.

@@ -128,6 +128,8 @@ async fn many_members_at_once_all_arrive() {
 }
 
 /// hyper drops a handler when its client goes away; what was begun is finished all the same.
+/// Additions share their claim on the group, but of those for one version only one can be the first (RFC 7644 3.14).
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_hangs_up_does_not_stop_its_write() {
     let house = House::new().await;

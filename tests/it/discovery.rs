@@ -96,7 +96,13 @@ async fn paging_is_ignored_and_a_filter_is_refused() {
             assert_eq!(answer.expect(200).body, whole.body, "{path}{query}");
         }
     }
-    for path in ["/ResourceTypes", "/ResourceTypes/User", "/Schemas", USER] {
+    for path in [
+        "/ServiceProviderConfig",
+        "/ResourceTypes",
+        "/ResourceTypes/User",
+        "/Schemas",
+        USER,
+    ] {
         let filtered = format!("{path}?filter=name%20eq%20%22User%22");
         is_error(&house.ask("GET", &filtered, None).await, 403);
     }

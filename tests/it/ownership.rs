@@ -243,6 +243,30 @@ async fn a_group_is_taken_over_by_any_change_of_its_members() {
     assert_eq!(who(&house, &other).await, [ids[1].clone()]);
     let empty = patch(json!([{"op": "replace", "path": "members", "value": []}]));
     house.ask("PATCH", &path, Some(&empty)).await.expect(403);
+    // And one by an addition of somebody whom nobody is: the journal tells both.
+    let third = json!({"displayName": "Third"});
+    let third = house.ask("POST", "/Groups", Some(&third)).await;
+    let nobody = format!("/Groups/{}", third.expect(201).id());
+    entra(&house, "PATCH", &nobody, Some(&add("nobody")))
+        .await
+        .expect(200);
+    let engine = house.serving.gateway.engine().expect("it is open");
+    let view = engine.store.view().expect("a view");
+    let last = view.last_sequence().expect("a journal");
+    let record = view
+        .record(last)
+        .expect("readable")
+        .expect("the last record");
+    assert_eq!(
+        (record.code.as_deref(), record.reason.as_deref()),
+        (
+            Some("unknown_member"),
+            Some(
+                "taken over from the client okta; 1 of the members to add have an id that nobody has and were left out"
+            )
+        )
+    );
+    drop(view);
     let house = house.restart().await;
     house.ask("DELETE", &path, None).await.expect(403);
     entra(&house, "DELETE", &path, None).await.expect(204);
@@ -411,4 +435,60 @@ async fn put_members_clear_empties_a_group_by_a_put_without_members() {
         assert_eq!(who(&house, &group).await, [""; 0]);
         assert_eq!(version(&house, &path).await.0, "W/\"2\"");
     }
+}
+
+/// A name that is taken twice, by another client's leave or from before `unique_groups`, is nobody's mistake who only
+/// changes members.
+#[tokio::test]
+async fn a_group_whose_name_another_one_has_still_takes_members_and_is_not_renamed_to_it() {
+    let mut plan = house(false);
+    plan.tables.push_str("unique_groups = false\n");
+    let house = House::with(plan).await;
+    let created = house
+        .ask("POST", "/Users", Some(&user("a@x.example")))
+        .await;
+    let ada = created.expect(201).id();
+    let named = |name: &str| json!({ "displayName": name });
+    let created = house.ask("POST", "/Groups", Some(&named("Staff"))).await;
+    let group = created.expect(201).id();
+    let second = entra(&house, "POST", "/Groups", Some(&named("staff"))).await;
+    second.expect(201);
+    let path = format!("/Groups/{group}");
+    let add = patch(json!([{"op": "add", "path": "members", "value": [{"value": ada}]}]));
+    house.ask("PATCH", &path, Some(&add)).await.expect(200);
+    assert_eq!(who(&house, &group).await, [ada]);
+    // Okta sends the name along with every change, and another spelling of it is the same name.
+    for name in ["Staff", "STAFF"] {
+        house
+            .ask("PUT", &path, Some(&named(name)))
+            .await
+            .expect(200);
+    }
+    let rename = |to: &str| patch(json!([{"op": "replace", "path": "displayName", "value": to}]));
+    let other = house.ask("PATCH", &path, Some(&rename("Other"))).await;
+    other.expect(200);
+    let back = house.ask("PATCH", &path, Some(&rename("Staff"))).await;
+    assert_eq!(back.expect(409).body["scimType"], "uniqueness");
+}
+
+#[tokio::test]
+async fn nobody_is_active_again_because_active_was_taken_away() {
+    let house = House::new().await;
+    let created = house
+        .ask("POST", "/Users", Some(&user("a@x.example")))
+        .await;
+    let path = format!("/Users/{}", created.expect(201).id());
+    for operation in [
+        json!({"op": "replace", "path": "active", "value": false}),
+        json!({"op": "remove", "path": "active"}),
+        json!({"op": "replace", "path": "active", "value": null}),
+        json!({"op": "replace", "value": {"active": null}}),
+    ] {
+        let answer = house
+            .ask("PATCH", &path, Some(&patch(json!([operation]))))
+            .await;
+        assert_eq!(answer.expect(200).body["active"], false, "{operation}");
+    }
+    let account = house.sandbox.state().account("a@x.example");
+    assert_eq!(account.expect("still there")["active"], false);
 }

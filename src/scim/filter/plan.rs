@@ -76,6 +76,11 @@ impl Access<'_> {
 }
 
 impl<'f> Plan<'f> {
+    /// Whether it may lead to more than the few that share a key.
+    pub(crate) fn is_long(&self) -> bool {
+        self.access.rank() >= Access::InGroup("").rank()
+    }
+
     /// The plan for a list without a filter.
     pub(crate) const EVERYTHING: Self = Self {
         access: Access::All,

@@ -690,3 +690,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_filters_of_one_patch_compare_only_so_much() {
+    let values: Vec<Value> = (0..1_000)
+        .map(|at| json!({ "value": at.to_string() }))
+        .collect();
+    let mut before = user();
+    before.insert("emails".into(), values.into());
+    let terms = vec!["value eq \"none\""; 50].join(" or ");
+    let operation = json!({"op": "remove", "path": format!("emails[{terms}]")});
+    let patch = |operations: usize| {
+        patched(
+            Kind::User,
+            &before,
+            vec![operation.clone(); operations].into(),
+        )
+    };
+    // 1,000 values and 50 terms an operation.
+    assert!(patch(20).is_ok());
+    assert_eq!(
+        patch(21).map(|_| ()).map_err(|fault| fault.scim_type()),
+        Err(Some("tooMany"))
+    );
+}
