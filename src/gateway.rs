@@ -416,14 +416,24 @@ impl Drop for UnderWay {
 
 /// What a log may say of a path: the endpoint, never an id that somebody made up.
 fn endpoint(path: &str) -> &'static str {
-    match path
+    const NAMES: [&str; 8] = [
+        "Users",
+        "Groups",
+        "Bulk",
+        ".search",
+        "Me",
+        "ServiceProviderConfig",
+        "ResourceTypes",
+        "Schemas",
+    ];
+    let first = path
         .strip_prefix("/scim/v2/")
-        .map(|rest| rest.split('/').next().unwrap_or_default())
-    {
-        Some(first) if first.eq_ignore_ascii_case("users") => "Users",
-        Some(first) if first.eq_ignore_ascii_case("groups") => "Groups",
-        _ => "other",
-    }
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or_default();
+    NAMES
+        .into_iter()
+        .find(|name| first.eq_ignore_ascii_case(name))
+        .unwrap_or("other")
 }
 
 /// 64 random bits: enough to find a line in a log.

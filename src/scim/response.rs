@@ -332,14 +332,9 @@ impl List {
         if let Some(start) = selected.start {
             let _written = write!(out, ",\"startIndex\":{start}");
         }
-        for (name, cursor) in [
-            ("nextCursor", &selected.next),
-            ("previousCursor", &selected.previous),
-        ] {
-            if let Some(cursor) = cursor {
-                let _written = write!(out, ",\"{name}\":");
-                string(out, cursor);
-            }
+        if let Some(cursor) = &selected.next {
+            out.extend_from_slice(b",\"nextCursor\":");
+            string(out, cursor);
         }
         let _written = write!(out, ",\"itemsPerPage\":{}}}", self.items);
         self.text
@@ -355,8 +350,6 @@ pub struct Selected {
     pub start: Option<u64>,
     /// `nextCursor`; `None` on the last page.
     pub next: Option<String>,
-    /// `previousCursor`
-    pub previous: Option<String>,
 }
 
 fn comma(out: &mut Vec<u8>, at: usize) {

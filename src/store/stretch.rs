@@ -206,27 +206,6 @@ impl View {
         Ok(self.active_users(active, from, 0, backwards, &mut each)?)
     }
 
-    /// As [`View::walk`], but down from `from`.
-    ///
-    /// # Errors
-    /// As [`View::stretch`].
-    pub fn walk_back(
-        &self,
-        kind: Kind,
-        from: Handle,
-        mut each: impl FnMut(RowRef<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Fault> {
-        if kind == Kind::User {
-            let all = Handle(0)..=from;
-            return Ok(self.users_between(all, true, &mut each).map(drop)?);
-        }
-        let start = [tag::GROUP];
-        let end = tables::after(&keys::by_handle(tag::GROUP, from));
-        Ok(self.keys_between(&start, &end, true, |key, _| {
-            self.listed(Handle(keys::last_number(key)), &mut each)
-        })?)
-    }
-
     /// Walks users by blocks of handles: one without a fitting user is not looked into, nor is one that `skip` takes
     /// whole.
     fn active_users(

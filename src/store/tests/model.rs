@@ -456,24 +456,6 @@ fn by_active(view: &View, rows: &[Resource]) {
             assert_eq!(walked, rest, "{active} from {from}");
         }
     }
-    for kind in [Kind::User, Kind::Group] {
-        for from in rows.iter().map(|one| one.handle).chain([Handle(u64::MAX)]) {
-            let mut walked = Vec::new();
-            view.walk_back(kind, from, |row| {
-                walked.push(row.handle);
-                ControlFlow::Continue(())
-            })
-            .expect("walk");
-            let fits = |one: &&Resource| one.kind == kind && one.handle <= from;
-            let rest: Vec<Handle> = rows
-                .iter()
-                .rev()
-                .filter(fits)
-                .map(|one| one.handle)
-                .collect();
-            assert_eq!(walked, rest);
-        }
-    }
 }
 
 proptest! {
