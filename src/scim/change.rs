@@ -180,11 +180,12 @@ pub fn change(
     }
     if resource.deleted.is_none() {
         schema::check_required(kind, &resource.attributes)?;
-        // An IdP that leaves `active` out of a PUT must not deactivate anybody by it (Slack, April 2024), nor give anybody
-        // access again by taking `false` away with a PATCH. `true` can be taken away: nothing follows from it.
-        let kept = before.attributes.get("active").filter(|active| {
-            matches!(write.verb, Verb::Replace(..)) || **active == Value::Bool(false)
-        });
+        // An IdP that leaves `active` out of a PUT must not deactivate or reactivate anybody by it (Slack, April 2024). A
+        // PATCH that takes it away says so, and absent is not false.
+        let kept = before
+            .attributes
+            .get("active")
+            .filter(|_| matches!(write.verb, Verb::Replace(..)));
         if let (Some(active), false) = (kept, resource.attributes.contains_key("active")) {
             let kept = (String::from("active"), active.clone());
             resource.attributes.extend([kept]);

@@ -470,25 +470,3 @@ async fn a_group_whose_name_another_one_has_still_takes_members_and_is_not_renam
     let back = house.ask("PATCH", &path, Some(&rename("Staff"))).await;
     assert_eq!(back.expect(409).body["scimType"], "uniqueness");
 }
-
-#[tokio::test]
-async fn nobody_is_active_again_because_active_was_taken_away() {
-    let house = House::new().await;
-    let created = house
-        .ask("POST", "/Users", Some(&user("a@x.example")))
-        .await;
-    let path = format!("/Users/{}", created.expect(201).id());
-    for operation in [
-        json!({"op": "replace", "path": "active", "value": false}),
-        json!({"op": "remove", "path": "active"}),
-        json!({"op": "replace", "path": "active", "value": null}),
-        json!({"op": "replace", "value": {"active": null}}),
-    ] {
-        let answer = house
-            .ask("PATCH", &path, Some(&patch(json!([operation]))))
-            .await;
-        assert_eq!(answer.expect(200).body["active"], false, "{operation}");
-    }
-    let account = house.sandbox.state().account("a@x.example");
-    assert_eq!(account.expect("still there")["active"], false);
-}
