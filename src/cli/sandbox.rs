@@ -1,5 +1,6 @@
 //! `usher sandbox`: serves the built-in stand-in for Zoom's SCIM API until it is told to stop.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -45,9 +46,16 @@ async fn serve(args: Args) -> std::io::Result<()> {
         token: args.token,
         ..Options::default()
     })?;
-    println!("base_url = \"{}\"", sandbox.base_url());
-    println!("token    = \"{}\"", sandbox.token());
-    println!("control  = \"http://{}/control\"", sandbox.address());
+    // At once, and nobody has to read it: `usher sandbox | head -1` must not end the sandbox.
+    let _unread = std::io::stdout().write_all(
+        format!(
+            "base_url = \"{}\"\ntoken    = \"{}\"\ncontrol  = \"http://{}/control\"\n",
+            sandbox.base_url(),
+            sandbox.token(),
+            sandbox.address()
+        )
+        .as_bytes(),
+    );
     tokio::select! {
         stopped = tokio::signal::ctrl_c() => stopped?,
         _ = terminated.recv() => {}
