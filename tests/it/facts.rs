@@ -279,10 +279,10 @@ fn every_fact_is_shown_by_what_there_is() {
             none += 1;
         }
     }
-    println!(
+    crate::house::say(&format!(
         "{FACTS} facts: {cased} in {} cases, {tested} in tests, {none} no decoding",
         cases().count()
-    );
+    ));
     assert!(
         none < 25,
         "what changes an answer is not called no decoding"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::house::{Answer, House, Knock, TOKEN};
+use crate::house::{Answer, House, Knock, TOKEN, say};
 
 /// What a step must say to be another way in than the bearer token: not this player's business.
 const OTHER_WAYS_IN: [&str; 3] = ["{{token_endpoint}}", "{{client_basic}}", "{{basic}}"];
@@ -154,7 +154,7 @@ async fn play(knock: &Knock, transcript: &str) -> usize {
 async fn played(name: &str, transcript: &str, steps: usize) -> House {
     let house = House::new().await;
     let passed = play(&house.knock, transcript).await;
-    println!("{name}: {passed} passed, 0 failed");
+    say(&format!("{name}: {passed} passed, 0 failed"));
     assert_eq!(passed, steps, "{name}");
     house.settled().await;
     house
