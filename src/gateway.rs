@@ -53,7 +53,7 @@ pub struct Gateway {
     /// Counts the writes under way: a drain waits for them. They outlive their connections.
     writes: watch::Sender<usize>,
     /// One search at a time: it reads up to 100,000 rows, and one core stays for everybody else.
-    search: Semaphore,
+    search: Arc<Semaphore>,
 }
 
 /// Where SCIM is served.
@@ -80,7 +80,7 @@ impl Gateway {
             engine: OnceLock::new(),
             phase: watch::Sender::new(Phase::Opening(0.0)),
             writes: watch::Sender::new(0),
-            search: Semaphore::new(1),
+            search: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -273,14 +273,20 @@ impl Gateway {
             return listing();
         }
         let deadline = self.clock.now().plus(self.limits.request_timeout);
-        let turn = self.clock.until(deadline, self.search.acquire()).await;
-        let Some(_turn) = turn else {
+        let waiting = Arc::clone(&self.search).acquire_owned();
+        let Some(turn) = self.clock.until(deadline, waiting).await else {
             return Err(Fault::Unavailable {
                 retry_after: 5,
                 detail: String::from("Too many searches that no index serves are waiting."),
             });
         };
-        tokio::task::spawn_blocking(listing)
+        // The turn ends with the search: a client that hangs up stops neither, and may not begin more of them by it.
+        let searching = tokio::task::spawn_blocking(move || {
+            let answer = listing();
+            drop(turn);
+            answer
+        });
+        searching
             .await
             .map_err(|ended| Fault::Internal(format!("the search ended early: {ended}")))?
     }

@@ -37,13 +37,14 @@ pub fn select(
 /// Whether answering it may take long: it is then not done where other requests are answered.
 #[must_use]
 pub fn is_search(kind: Option<Kind>, query: &ListQuery) -> bool {
-    Arrangement::of(kinds(&kind), query)
-        .parts
-        .iter()
-        .any(|part| match part {
-            Part::Rows(_) | Part::Active { .. } | Part::Stretch { .. } => false,
-            Part::Search(search) => search.is_long(),
-        })
+    let list = Arrangement::of(kinds(&kind), query);
+    // Keys of a stretch are counted, and skipped, one by one.
+    let deep = matches!(query.page, Page::Index(start) if start > 1);
+    list.parts.iter().any(|part| match part {
+        Part::Rows(_) | Part::Active { .. } => false,
+        Part::Stretch { .. } => deep || list.whole.is_none(),
+        Part::Search(search) => search.is_long(),
+    })
 }
 
 fn kinds(kind: &Option<Kind>) -> &[Kind] {

@@ -211,16 +211,14 @@ impl ScimRequest {
                 query: Asked::of_query(query)?.list(limits)?,
             }),
             // RFC 7644 4: a filter on these is refused; other parameters are ignored.
-            (_, route) if Asked::of_query(query)?.filter.is_some() => {
-                Err(Fault::Forbidden(format!(
-                    "{} cannot be filtered (RFC 7644 4).",
-                    match route {
-                        Route::Schemas | Route::Schema(_) => "Schemas",
-                        Route::ServiceProviderConfig => "ServiceProviderConfig",
-                        _ => "ResourceTypes",
-                    }
-                )))
-            }
+            (_, route) if is_filtered(query) => Err(Fault::Forbidden(format!(
+                "{} cannot be filtered (RFC 7644 4).",
+                match route {
+                    Route::Schemas | Route::Schema(_) => "Schemas",
+                    Route::ServiceProviderConfig => "ServiceProviderConfig",
+                    _ => "ResourceTypes",
+                }
+            ))),
             (_, Route::ServiceProviderConfig) => {
                 Ok(Self::Discover(Document::ServiceProviderConfig))
             }
@@ -235,6 +233,14 @@ impl ScimRequest {
             }
         }
     }
+}
+
+/// Whether the query has a filter, whatever else it has.
+fn is_filtered(query: Option<&str>) -> bool {
+    query.unwrap_or("").split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        name.eq_ignore_ascii_case("filter")
+    })
 }
 
 fn object(body: &[u8], limits: &Limits) -> Result<Map<String, Value>, Fault> {

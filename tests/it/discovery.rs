@@ -91,7 +91,11 @@ async fn paging_is_ignored_and_a_filter_is_refused() {
     for path in ["/ResourceTypes", "/Schemas"] {
         let whole = house.ask("GET", path, None).await.expect(200);
         // authentik reads with startIndex and count and counts what it got.
-        for query in ["?startIndex=1&count=100", "?startIndex=2&count=1&sortBy=id"] {
+        for query in [
+            "?startIndex=1&count=100",
+            "?startIndex=2&count=1&sortBy=id",
+            "?count=all",
+        ] {
             let answer = house.ask("GET", &format!("{path}{query}"), None).await;
             assert_eq!(answer.expect(200).body, whole.body, "{path}{query}");
         }

@@ -426,3 +426,37 @@ fn the_vectors_select_what_they_match() {
     }
     assert_eq!(checked, 105);
 }
+
+#[test]
+fn what_may_take_long_is_told_from_what_does_not() {
+    let asc = |by| Some((by, false));
+    for (filter, sort, start, long) in [
+        ("", None, 1, false),
+        ("", None, 900_000, false),
+        ("active eq false", None, 1, false),
+        ("userName eq \"a\"", None, 1, false),
+        ("title pr and externalId eq \"e\"", None, 1, false),
+        ("emails.value eq \"a\" or id eq \"b\"", None, 1, false),
+        ("", asc("userName"), 1, false),
+        // Keys are skipped and counted one by one.
+        ("", asc("userName"), 2, true),
+        ("userName sw \"a\"", asc("userName"), 1, true),
+        ("userName sw \"a\"", None, 1, true),
+        (
+            "meta.lastModified gt \"2020-01-01T00:00:00Z\"",
+            None,
+            1,
+            true,
+        ),
+        ("groups.value eq \"g\"", None, 1, true),
+        ("title pr", None, 1, true),
+        ("", asc("title"), 1, true),
+    ] {
+        let asked = ListQuery {
+            page: Page::Index(start),
+            ..query(filter, sort, 10)
+        };
+        let told = is_search(Some(Kind::User), &asked);
+        assert_eq!(told, long, "{filter:?} {sort:?} {start}");
+    }
+}
