@@ -31,12 +31,8 @@ pub enum Stretch<'a> {
     Nameless,
     /// By `meta.lastModified`, from one moment to another, both included.
     Modified(Kind, Timestamp, Timestamp),
-    /// Users whose `active` is false, by handle.
-    Inactive,
     /// Users who have no `active`, by handle.
     ActiveAbsent,
-    /// The direct members of a group, by handle.
-    Members(Handle),
     /// The groups that a member is directly in, by handle.
     GroupsOf(Handle),
 }
@@ -64,9 +60,7 @@ impl Bounds {
                     shared: 2,
                 };
             }
-            Stretch::Inactive => keys::not_active(active::OFF),
             Stretch::ActiveAbsent => keys::not_active(active::ABSENT),
-            Stretch::Members(group) => keys::by_handle(tag::MEMBER, group),
             Stretch::GroupsOf(member) => keys::by_handle(tag::IN_GROUP, member),
         };
         Self {
@@ -118,7 +112,7 @@ impl View {
             bounds.cut(position, backwards);
         }
         let dead = match stretch {
-            Stretch::Members(of) | Stretch::GroupsOf(of) => {
+            Stretch::GroupsOf(of) => {
                 let dead = self.sweeping()?;
                 if dead.contains(of) {
                     return Ok(());

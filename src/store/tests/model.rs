@@ -290,7 +290,6 @@ impl Model {
                 found.iter().map(|edge| edge.0.0).collect::<Vec<_>>(),
                 groups
             );
-            every_way(&view, &Stretch::Members(one.handle), &members);
             every_way(&view, &Stretch::GroupsOf(one.handle), &groups);
         }
         let live = self.live.values().map(|one| one.handle);
@@ -420,7 +419,6 @@ fn by_active(view: &View, rows: &[Resource]) {
         assert_eq!(view.count_active(active), Ok(all.len() as u64));
         if !active {
             assert_eq!(view.count_inactive(), Ok(all.len() as u64));
-            every_way(view, &Stretch::Inactive, &all);
         }
         for start in 0..=all.len() + 1 {
             for size in [0, 1, 3, 100] {
