@@ -130,6 +130,7 @@ mod tests {
             unique_groups: true,
             announce_cursors: false,
             take_over: false,
+            certificate_sha256: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod log;
 pub mod report;
 pub mod sandbox;
 pub mod serve;
+mod socket;
 pub mod token;
 
 use std::ffi::OsString;

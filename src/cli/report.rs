@@ -1,7 +1,6 @@
 //! `usher report`: what was provisioned, for whom, where, and how it ended. Asks a running gateway over its admin
 //! socket; where none answers, reads the data file. Needs no secret and changes nothing.
 
-use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::socket::{self, Failed};
 use super::{FAILURE, TEMPORARY, USAGE, complain, say};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
@@ -21,8 +21,6 @@ use crate::store::{OpenError, Store};
 const NO_DATA: u8 = 66;
 /// How long the gateway may be silent: a search through a large journal takes a while.
 const SILENCE: Duration = Duration::from_secs(60);
-/// The largest answer, in bytes.
-const ANSWER: u64 = 1 << 30;
 
 /// `usher report`
 #[derive(Debug, clap::Args)]
@@ -78,10 +76,6 @@ pub enum Format {
     /// For programs: one object a line
     Json,
 }
-
-/// Why there is no report: the exit code, and what to say.
-#[derive(Debug, PartialEq, Eq)]
-struct Failed(u8, String);
 
 /// A report, and what to say beside it.
 #[derive(Debug)]
@@ -183,76 +177,22 @@ fn places(args: &Args) -> Result<(Option<PathBuf>, Option<PathBuf>), Failed> {
 }
 
 /// Asks a running gateway.
-fn ask(mut stream: &UnixStream, query: &Query) -> Result<Vec<Row>, Failed> {
-    let lost =
-        |why: std::io::Error| Failed(TEMPORARY, format!("the gateway did not answer ({why})"));
-    stream.set_read_timeout(Some(SILENCE)).map_err(lost)?;
-    stream.set_write_timeout(Some(SILENCE)).map_err(lost)?;
-    let request = format!(
-        "GET /report?{} HTTP/1.1\r\nHost: usher\r\nConnection: close\r\n\r\n",
-        query.to_url()
-    );
-    stream.write_all(request.as_bytes()).map_err(lost)?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER).read_to_end(&mut answer).map_err(lost)?;
-    answered(&answer)
+fn ask(stream: &UnixStream, query: &Query) -> Result<Vec<Row>, Failed> {
+    let body = socket::ask(
+        stream,
+        "GET",
+        &format!("/report?{}", query.to_url()),
+        SILENCE,
+    )?;
+    rows(&body)
 }
 
-/// The rows of an answer: JSON lines under a Content-Length, so that one which was cut shows.
-fn answered(answer: &[u8]) -> Result<Vec<Row>, Failed> {
-    let cut = || {
-        Failed(
-            TEMPORARY,
-            String::from("the gateway's answer was cut short"),
-        )
-    };
-    let foreign = || {
-        Failed(
-            FAILURE,
-            String::from("what answers there is no usher of this version"),
-        )
-    };
-    let end = answer
-        .windows(4)
-        .position(|bytes| bytes == b"\r\n\r\n")
-        .ok_or_else(cut)?;
-    let (head, body) = answer.split_at(end);
-    let body = body.get(4..).unwrap_or_default();
-    let mut lines = std::str::from_utf8(head)
-        .map_err(|_| foreign())?
-        .split("\r\n");
-    let status: u16 = lines
-        .next()
-        .and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok())
-        .ok_or_else(foreign)?;
-    let length: usize = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .ok_or_else(foreign)?;
-    let body = body.get(..length).ok_or_else(cut)?;
-    if status != 200 {
-        return Err(refused(status, body));
-    }
+/// The rows of an answer: JSON lines.
+fn rows(body: &[u8]) -> Result<Vec<Row>, Failed> {
     body.split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).map_err(|_| foreign()))
+        .map(|line| serde_json::from_slice(line).map_err(|_| socket::foreign()))
         .collect()
-}
-
-/// A SCIM error (RFC 7644 3.12) in our own words' place.
-fn refused(status: u16, body: &[u8]) -> Failed {
-    let error: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let detail = error
-        .as_ref()
-        .and_then(|error| error.get("detail")?.as_str());
-    let detail = detail.map_or_else(|| format!("the gateway answered {status}"), str::to_owned);
-    let code = match status {
-        503 => TEMPORARY,
-        400 => USAGE,
-        _ => FAILURE,
-    };
-    Failed(code, detail)
 }
 
 /// Reads the data file itself. `silent`: why no gateway was asked.
@@ -287,13 +227,14 @@ fn read(path: &Path, query: &Query, silent: Option<&str>) -> Result<Found, Faile
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
     use std::thread;
 
     use clap::Parser;
 
     use super::*;
-    use crate::error::Fault;
+    use crate::cli::socket::tests::http;
     use crate::journal::report::tests::record;
     use crate::store::{ChangeSet, Options};
 
@@ -310,7 +251,7 @@ mod tests {
         Line::try_parse_from(words).expect(line).args
     }
 
-    fn rows() -> Vec<Row> {
+    fn two() -> Vec<Row> {
         use Status::{Failure, Success};
         let records = [
             record(1, "ada", &[], &[("zoom", Success)]),
@@ -320,14 +261,6 @@ mod tests {
             .iter()
             .flat_map(|record| crate::journal::report::rows(record, &[], &[]))
             .collect()
-    }
-
-    fn http(status: &str, body: &[u8]) -> Vec<u8> {
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        [head.as_bytes(), body].concat()
     }
 
     /// A gateway's socket that gives one answer; what it was asked.
@@ -405,11 +338,11 @@ mod tests {
         let config = folder.path().join("usher.toml");
         let text = "[admin]\nsocket = 'usher.sock'\n[[application]]\ncredentials = { token = { env = 'NOWHERE' } }\n";
         std::fs::write(&config, text).expect("a file");
-        let asked = gateway(&socket, http("200 OK", table::json(&rows()).as_bytes()));
+        let asked = gateway(&socket, http("200 OK", table::json(&two()).as_bytes()));
         let mut args = args("--user ada --limit 3");
         args.config = Some(config);
         let found = find(&args, NOW).expect("a report");
-        assert_eq!(found.rows, rows());
+        assert_eq!(found.rows, two());
         assert_eq!(found.note, None);
         let asked = asked.join().expect("one request");
         assert!(
@@ -421,53 +354,11 @@ mod tests {
 
     #[test]
     fn answers_that_are_no_report() {
-        let starting = Fault::Unavailable {
-            retry_after: 5,
-            detail: "The gateway is starting.".into(),
-        };
-        let wrong = Fault::InvalidValue("since must be a date.".into());
-        let whole = http("200 OK", table::json(&rows()).as_bytes());
-        let half = whole.get(..whole.len() - 9).expect("most of it").to_vec();
-        for (answer, code, told) in [
-            (
-                http("503 Service Unavailable", &starting.body()),
-                TEMPORARY,
-                "The gateway is starting.",
-            ),
-            (
-                http("400 Bad Request", &wrong.body()),
-                USAGE,
-                "since must be a date.",
-            ),
-            (
-                http("500 Internal Server Error", b"oops"),
-                FAILURE,
-                "the gateway answered 500",
-            ),
-            (half, TEMPORARY, "cut short"),
-            (Vec::new(), TEMPORARY, "cut short"),
-            (
-                http("200 OK", b"<html>\n"),
-                FAILURE,
-                "no usher of this version",
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\n\r\n{}".to_vec(),
-                FAILURE,
-                "no usher of this version",
-            ),
-            (
-                b"SSH-2.0-x\r\n\r\n".to_vec(),
-                FAILURE,
-                "no usher of this version",
-            ),
-        ] {
-            let Failed(found, text) = answered(&answer).expect_err(told);
-            assert_eq!(found, code, "{text}");
-            assert!(text.contains(told), "{text}");
-        }
-        assert_eq!(answered(&whole), Ok(rows()));
-        assert_eq!(answered(&http("200 OK", b"")), Ok(Vec::new()));
+        let Failed(code, text) = rows(b"<html>\n").expect_err("no rows");
+        assert_eq!(code, FAILURE, "{text}");
+        assert!(text.contains("no usher of this version"), "{text}");
+        assert_eq!(rows(table::json(&two()).as_bytes()), Ok(two()));
+        assert_eq!(rows(b""), Ok(Vec::new()));
     }
 
     #[test]

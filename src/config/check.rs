@@ -49,6 +49,8 @@ pub struct Surroundings<'a> {
     pub beside: &'a Path,
     /// Fetches a secret.
     pub secret: &'a dyn Fn(Source<'_>) -> Result<String, Refusal>,
+    /// Reads a file that is no secret: certificates.
+    pub public: &'a dyn Fn(&Path) -> Result<Vec<u8>, Refusal>,
 }
 
 /// Checks a whole file.
@@ -166,6 +168,8 @@ fn server(table: Table<'_>) -> (Server, Limits) {
                 }
             }
         }),
+        plain_anywhere: false,
+        tls: None,
     };
     let limits = limits(table.table("limits"));
     table.finish();
@@ -317,6 +321,7 @@ fn client(table: Table<'_>, taken: &mut Taken) -> Client {
         unique_groups: table.boolean("unique_groups", true),
         announce_cursors: table.boolean("announce_cursors", false),
         take_over: table.boolean("take_over", false),
+        certificate_sha256: Vec::new(),
     };
     only_empty(&table, "certificate_sha256");
     only_empty(&table, "allow_from");

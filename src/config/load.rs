@@ -67,6 +67,13 @@ pub fn parse(
         file: origin.display().to_string(),
         beside: beside(origin),
         secret: &|source| secret(source, env),
+        public: &|path| match read(path, SECRET_LIMIT * 16) {
+            Ok((bytes, _mode)) => Ok(bytes),
+            Err(found) => Err(Refusal {
+                found,
+                wanted: String::from("a file that can be read"),
+            }),
+        },
     };
     check(text, &around)
 }

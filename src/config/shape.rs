@@ -47,6 +47,21 @@ pub struct Server {
     pub listen: SocketAddr,
     /// What `meta.location` and `$ref` show, without a slash at the end; `None`: made from the bound address.
     pub base_url: Option<String>,
+    /// `plain_http = "anywhere"`: without TLS also beyond loopback, because a proxy in front does it.
+    pub plain_anywhere: bool,
+    /// `[server.tls]`
+    pub tls: Option<Tls>,
+}
+
+/// `[server.tls]`: the files' contents, read at load, so that a reload which finds a damaged one keeps what runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The PEM chain, leaf first.
+    pub certificate: Vec<u8>,
+    /// The PEM key of the leaf.
+    pub key: Secret,
+    /// PEM roots of client certificates. `None`: none is asked for.
+    pub client_ca: Option<Vec<u8>>,
 }
 
 /// `[server.limits]`
@@ -150,6 +165,8 @@ pub struct Client {
     pub announce_cursors: bool,
     /// Whether it may write what another client created; that is its own then.
     pub take_over: bool,
+    /// SHA-256 of the client certificates (DER) that it may come with. Not empty: it must come with one of them.
+    pub certificate_sha256: Vec<[u8; 32]>,
 }
 
 /// `profile`
@@ -246,6 +263,39 @@ pub struct Users {
     pub leave_after: Duration,
 }
 
+/// `credentials`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// `kind = "bearer"`: a token that does not change.
+    Bearer(Secret),
+    /// `kind = "server_to_server"`: Zoom's OAuth for servers.
+    ServerToServer {
+        /// The Zoom account's id.
+        account_id: String,
+        /// The app's id.
+        client_id: String,
+        /// The app's secret.
+        client_secret: Secret,
+        /// Where tokens are had.
+        token_url: String,
+    },
+}
+
+/// `[application.groups]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    /// Groups are created there.
+    pub create: bool,
+    /// They are renamed.
+    pub update: bool,
+    /// They are deleted.
+    pub delete: bool,
+    /// Their members are added and removed.
+    pub membership: bool,
+    /// Which groups exist there too: names or globs, folded.
+    pub push: Vec<String>,
+}
+
 /// `[application.safety]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Safety {
@@ -277,8 +327,10 @@ pub struct Application {
     pub profile: ProfileName,
     /// Without a slash at the end.
     pub base_url: String,
-    /// The bearer token, read from its file or environment at load.
-    pub token: Secret,
+    /// What opens it, read from file or environment at load.
+    pub credentials: Credentials,
+    /// PEM roots to trust for `base_url`, the file's content. `None`: the system's.
+    pub ca: Option<Vec<u8>>,
     /// How long a new account may stay unseen by a look-up.
     pub lookup_lag: Duration,
     /// live | simulate
@@ -299,6 +351,8 @@ pub struct Application {
     pub condition: Option<Filter>,
     /// `[application.users]`
     pub users: Users,
+    /// `[application.groups]`
+    pub groups: Groups,
     /// `[application.safety]`
     pub safety: Safety,
     /// `[application.pace]`
@@ -306,4 +360,6 @@ pub struct Application {
     /// `[[application.map.user]]`: the own rows only, in the file's order; the profile's built-in set is added by
     /// [`crate::mapping::compile`].
     pub map_user: Vec<Rule>,
+    /// `[[application.map.group]]`, likewise.
+    pub map_group: Vec<Rule>,
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::shape::{MaxRemovals, Mode, ProfileName, Secret, Taking};
+use super::shape::{Credentials, MaxRemovals, Mode, ProfileName, Secret, Taking};
 use super::{Config, Places, Problem, load, parse, places};
 
 const SHIPPED: &str = include_str!("../../config/usher.toml");
@@ -50,7 +50,8 @@ fn the_shipped_file_holds_the_defaults() {
         shipped.applications[0].base_url,
         "https://api.zoom.us/scim2"
     );
-    assert_eq!(shipped.applications[0].token, Secret("s3cr3t".into()));
+    let bearer = Credentials::Bearer(Secret("s3cr3t".into()));
+    assert_eq!(shipped.applications[0].credentials, bearer);
     assert_eq!(shipped.fingerprint.len(), 64);
     assert_ne!(shipped.fingerprint, plain.fingerprint);
     shipped.fingerprint.clone_from(&plain.fingerprint);
@@ -468,7 +469,10 @@ fn files_and_their_secrets() {
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(&secret, mode).expect("a mode");
         match (load(&file, &env), wanted) {
-            (Ok(config), Ok(wanted)) => assert_eq!(config.applications[0].token.0, wanted),
+            (Ok(config), Ok(wanted)) => assert_eq!(
+                config.applications[0].credentials,
+                Credentials::Bearer(Secret(wanted.into()))
+            ),
             (Err(problems), Err(wanted)) => {
                 let told = problems[0].to_string();
                 assert!(told.contains(wanted) && !told.contains("s3cr3t"), "{told}");

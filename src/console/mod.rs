@@ -1,6 +1,8 @@
 //! The admin API: health for everybody on the admin address, reports for the command line on the Unix socket. It decides
 //! nothing; the file's mode (0600) is what guards the socket.
 
+pub mod route;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use crate::server::outgoing::Outgoing;
 use crate::server::service::Reply;
 use crate::settle::Engine;
 use crate::store::Statistics;
+
+use route::Route;
 
 const JSON: &str = "application/json";
 
@@ -57,33 +61,45 @@ impl Console {
         Self { gateway, clock }
     }
 
-    /// What anybody on the admin address may ask: /healthz (the process lives) and /readyz (it answers requests).
+    /// What anybody on the admin address may ask.
     #[must_use]
     pub fn public(&self, request: &Request<Incoming>) -> Response<Outgoing> {
+        let route = Route::of(request.method().as_str(), request.uri().path());
+        match route {
+            Ok(Route::Healthz) => self.healthz(),
+            Ok(Route::Readyz) => self.readyz(),
+            Ok(Route::Report | Route::Statistics) => fault(&Fault::NotFound(String::from(
+                "There is no such admin endpoint on this address.",
+            ))),
+            Err(refused) => fault(&refused),
+        }
+    }
+
+    fn healthz(&self) -> Response<Outgoing> {
         let phase = *self.gateway.phase.borrow();
-        let reply = match (request.method().as_str(), request.uri().path()) {
-            ("GET" | "HEAD", "/healthz") if phase == Phase::Broken => {
-                (503, json!({"status": "broken"}))
-            }
-            ("GET" | "HEAD", "/healthz") => (200, json!({"status": "ok"})),
-            ("GET" | "HEAD", "/readyz") => match phase {
-                Phase::Ready => (200, self.ready()),
-                Phase::Opening(share) => (
-                    503,
-                    json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0}),
-                ),
-                Phase::Broken => (
-                    503,
-                    json!({"status": "broken", "detail": "a commit failed; the process is about to restart"}),
-                ),
-                Phase::Draining => (503, json!({"status": "draining"})),
-            },
-            _ => {
-                let fault = Fault::NotFound(String::from("There is /healthz and /readyz here."));
-                return Reply::fault(&fault).send(JSON, "");
-            }
+        let (status, body) = if phase == Phase::Broken {
+            (503, json!({"status": "broken"}))
+        } else {
+            (200, json!({"status": "ok"}))
         };
-        json(reply.0, reply.1.to_string().into_bytes())
+        json(status, body.to_string().into_bytes())
+    }
+
+    fn readyz(&self) -> Response<Outgoing> {
+        let phase = *self.gateway.phase.borrow();
+        let (status, body) = match phase {
+            Phase::Ready => (200, self.ready()),
+            Phase::Opening(share) => (
+                503,
+                json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0}),
+            ),
+            Phase::Broken => (
+                503,
+                json!({"status": "broken", "detail": "a commit failed; the process is about to restart"}),
+            ),
+            Phase::Draining => (503, json!({"status": "draining"})),
+        };
+        json(status, body.to_string().into_bytes())
     }
 
     /// Reads are answered; whether writes are is said beside it, so that a balancer does not take the reads away too.
@@ -127,21 +143,15 @@ impl Console {
     }
 
     async fn private(&self, request: &Request<Incoming>) -> Response<Outgoing> {
-        let reply = match (request.method().as_str(), request.uri().path()) {
-            ("GET", "/report") => {
-                self.report(request.uri().query().unwrap_or_default().to_owned())
-                    .await
-            }
-            ("GET", "/statistics") => self.statistics(),
-            ("GET", "/healthz" | "/readyz") => return self.public(request),
-            _ => Err(Fault::NotFound(String::from(
-                "There is no such admin endpoint.",
-            ))),
+        let query = request.uri().query().unwrap_or_default();
+        let reply = match Route::of(request.method().as_str(), request.uri().path()) {
+            Ok(Route::Healthz) => return self.healthz(),
+            Ok(Route::Readyz) => return self.readyz(),
+            Ok(Route::Report) => self.report(query.to_owned()).await,
+            Ok(Route::Statistics) => self.statistics(),
+            Err(refused) => Err(refused),
         };
-        reply.map_or_else(
-            |fault| Reply::fault(&fault).send(JSON, ""),
-            |body| json(200, body),
-        )
+        reply.map_or_else(|refused| fault(&refused), |body| json(200, body))
     }
 
     fn engine(&self) -> Result<Arc<Engine>, Fault> {
@@ -178,6 +188,10 @@ impl Console {
         }
         Ok(body)
     }
+}
+
+fn fault(fault: &Fault) -> Response<Outgoing> {
+    Reply::fault(fault).send(JSON, "")
 }
 
 fn json(status: u16, body: Vec<u8>) -> Response<Outgoing> {

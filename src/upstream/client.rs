@@ -55,7 +55,9 @@ impl Upstream {
     /// be read.
     pub fn new(application: &shape::Application, clock: Clock) -> Result<Self, String> {
         let name = &application.name;
-        let token = &application.token.0;
+        let shape::Credentials::Bearer(shape::Secret(token)) = &application.credentials else {
+            return Err(String::from("server_to_server comes with a later version"));
+        };
         let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .ok()
             .filter(|_| token.bytes().all(|byte| byte.is_ascii_graphic()) && !token.is_empty())
@@ -239,7 +241,8 @@ mod tests {
             name: "zoom".into(),
             profile: ProfileName::Scim,
             base_url: base_url.into(),
-            token: Secret(token.into()),
+            credentials: Credentials::Bearer(Secret(token.into())),
+            ca: None,
             lookup_lag: Duration::ZERO,
             mode: Mode::Live,
             delivery: DeliveryMode::Immediate,
@@ -258,6 +261,13 @@ mod tests {
                 delete_after: Duration::ZERO,
                 leave_after: Duration::ZERO,
             },
+            groups: Groups {
+                create: true,
+                update: true,
+                delete: true,
+                membership: true,
+                push: Vec::new(),
+            },
             safety: Safety {
                 max_removals: MaxRemovals::Auto,
                 window: Duration::ZERO,
@@ -269,6 +279,7 @@ mod tests {
                 concurrency: 2,
             },
             map_user: Vec::new(),
+            map_group: Vec::new(),
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{DAY, Source, Surroundings, filter, later_rows, mapping, name, only, only_empty};
 use crate::config::read::{Node, Table};
 use crate::config::shape::{
-    Application, DeliveryMode, Limits, MaxRemovals, Mode, OutOfScope, Pace, ProfileName, Safety,
-    Secret, Taking, Users, WhenUnavailable,
+    Application, Credentials, DeliveryMode, Groups, Limits, MaxRemovals, Mode, OutOfScope, Pace,
+    ProfileName, Safety, Secret, Taking, Users, WhenUnavailable,
 };
 use crate::config::value;
 
@@ -50,7 +50,8 @@ fn application(
         name,
         profile: profile.unwrap_or(ProfileName::Scim),
         base_url: base_url(&table, profile),
-        token: credentials(&table, around),
+        credentials: Credentials::Bearer(credentials(&table, around)),
+        ca: None,
         lookup_lag: table.duration("lookup_lag", seconds(30)),
         mode: table.word(
             "mode",
@@ -88,11 +89,12 @@ fn application(
             .get("condition")
             .and_then(|node| filter(&node, limits)),
         users: users(table.table("users")),
+        groups: groups(table.table("groups")),
         safety: safety(table.table("safety")),
         pace: pace(table.table("pace")),
         map_user: mapping::rows(table.table("map"), limits),
+        map_group: Vec::new(),
     };
-    groups(table.table("groups"));
     let import = table.table("import");
     only(&import, "every", "\"0s\"", Duration::ZERO, Node::duration);
     import.finish();
@@ -293,12 +295,19 @@ fn users(table: Table<'_>) -> Users {
     users
 }
 
-fn groups(table: Table<'_>) {
+fn groups(table: Table<'_>) -> Groups {
     for key in ["create", "update", "delete", "membership"] {
         only(&table, key, "true", true, Node::boolean);
     }
     only_empty(&table, "push");
     table.finish();
+    Groups {
+        create: true,
+        update: true,
+        delete: true,
+        membership: true,
+        push: Vec::new(),
+    }
 }
 
 fn safety(table: Table<'_>) -> Safety {

@@ -13,6 +13,7 @@ fn client() -> Client {
         burst: 1,
         read_only: false,
         take_over: false,
+        certificate_sha256: Vec::new(),
         response_type: String::from("application/scim+json"),
         patch_response: PatchResponse::Resource,
         put_members: PutMembers::Keep,

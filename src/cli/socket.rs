@@ -1,0 +1,151 @@
+//! The command line's side of the admin socket: one request, one whole answer.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::{FAILURE, TEMPORARY, USAGE};
+
+/// The largest answer, in bytes.
+const ANSWER: u64 = 1 << 30;
+
+/// Why a command did not do what it was asked: the exit code, and what to say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failed(pub(super) u8, pub(super) String);
+
+/// Asks a running gateway: `method` and `target` (path and query). It may be silent for `silence`. The body of a 200.
+pub(super) fn ask(
+    mut stream: &UnixStream,
+    method: &str,
+    target: &str,
+    silence: Duration,
+) -> Result<Vec<u8>, Failed> {
+    let lost =
+        |why: std::io::Error| Failed(TEMPORARY, format!("the gateway did not answer ({why})"));
+    stream.set_read_timeout(Some(silence)).map_err(lost)?;
+    stream.set_write_timeout(Some(silence)).map_err(lost)?;
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: usher\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).map_err(lost)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER).read_to_end(&mut answer).map_err(lost)?;
+    answered(&answer)
+}
+
+/// What answers is not what this version of usher answers.
+pub(super) fn foreign() -> Failed {
+    Failed(
+        FAILURE,
+        String::from("what answers there is no usher of this version"),
+    )
+}
+
+/// The body of an answer with a Content-Length, so that one which was cut shows.
+fn answered(answer: &[u8]) -> Result<Vec<u8>, Failed> {
+    let cut = || {
+        Failed(
+            TEMPORARY,
+            String::from("the gateway's answer was cut short"),
+        )
+    };
+    let end = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .ok_or_else(cut)?;
+    let (head, body) = answer.split_at(end);
+    let body = body.get(4..).unwrap_or_default();
+    let mut lines = std::str::from_utf8(head)
+        .map_err(|_| foreign())?
+        .split("\r\n");
+    let status: u16 = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok())
+        .ok_or_else(foreign)?;
+    let length: usize = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .ok_or_else(foreign)?;
+    let body = body.get(..length).ok_or_else(cut)?;
+    if status != 200 {
+        return Err(refused(status, body));
+    }
+    Ok(body.to_vec())
+}
+
+/// A SCIM error (RFC 7644 3.12) in our own words' place.
+fn refused(status: u16, body: &[u8]) -> Failed {
+    let error: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let detail = error
+        .as_ref()
+        .and_then(|error| error.get("detail")?.as_str());
+    let detail = detail.map_or_else(|| format!("the gateway answered {status}"), str::to_owned);
+    let code = match status {
+        503 => TEMPORARY,
+        400 => USAGE,
+        _ => FAILURE,
+    };
+    Failed(code, detail)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::error::Fault;
+
+    /// An answer as the console gives it.
+    pub(crate) fn http(status: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    #[test]
+    fn answers() {
+        let starting = Fault::Unavailable {
+            retry_after: 5,
+            detail: "The gateway is starting.".into(),
+        };
+        let wrong = Fault::InvalidValue("since must be a date.".into());
+        let whole = http("200 OK", b"{\"a\":1}\n");
+        let half = whole.get(..whole.len() - 3).expect("most of it").to_vec();
+        for (answer, code, told) in [
+            (
+                http("503 Service Unavailable", &starting.body()),
+                TEMPORARY,
+                "The gateway is starting.",
+            ),
+            (
+                http("400 Bad Request", &wrong.body()),
+                USAGE,
+                "since must be a date.",
+            ),
+            (
+                http("500 Internal Server Error", b"oops"),
+                FAILURE,
+                "the gateway answered 500",
+            ),
+            (half, TEMPORARY, "cut short"),
+            (Vec::new(), TEMPORARY, "cut short"),
+            (
+                b"HTTP/1.1 200 OK\r\n\r\n{}".to_vec(),
+                FAILURE,
+                "no usher of this version",
+            ),
+            (
+                b"SSH-2.0-x\r\n\r\n".to_vec(),
+                FAILURE,
+                "no usher of this version",
+            ),
+        ] {
+            let Failed(found, text) = answered(&answer).expect_err(told);
+            assert_eq!(found, code, "{text}");
+            assert!(text.contains(told), "{text}");
+        }
+        assert_eq!(answered(&whole), Ok(b"{\"a\":1}\n".to_vec()));
+        assert_eq!(answered(&http("200 OK", b"")), Ok(Vec::new()));
+    }
+}
