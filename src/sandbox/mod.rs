@@ -54,7 +54,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -67,13 +66,20 @@ mod control;
 mod faults;
 mod groups;
 mod query;
+mod quirks;
+mod rate;
 mod seen;
 mod service;
 mod state;
+mod token;
 mod users;
 mod zoom;
 
 pub use faults::{Chaos, Fault, What};
+pub use quirks::{
+    Admins, Delete, EmailChange, ErrorShape, Licences, PendingFilter, PendingWrites, Permission,
+    Quirks, RateClass, RetryAfter, SWITCHES, Shape, Switch, Window,
+};
 pub use seen::{Counts, Seen};
 pub use state::State;
 pub use zoom::{AccountView, GroupView};
@@ -83,16 +89,16 @@ pub use zoom::{AccountView, GroupView};
 pub struct Options {
     /// Where to listen; port 0 takes a free one. Default: 127.0.0.1:0.
     pub listen: SocketAddr,
-    /// The bearer token. Default: `sandbox-token`.
+    /// A bearer token that is good without asking for one. Default: `sandbox-token`.
     pub token: String,
-    /// The Associated Domains. A user of another domain becomes pending. `None`, the default: every domain is one.
-    pub associated_domains: Option<Vec<String>>,
-    /// E-mail addresses that have a personal Zoom account already: their users become pending.
-    pub preexisting: Vec<String>,
-    /// The name of a group that is there from the start and cannot be deleted. Default: none.
-    pub default_group: Option<String>,
-    /// How long a new account stays out of lists and filters, though not of GET by id. Default: zero.
-    pub lookup_lag: Duration,
+    /// The account that a token is asked for. Default: `sandbox-account`.
+    pub account_id: String,
+    /// The app that asks for tokens. Default: `sandbox-client`.
+    pub client_id: String,
+    /// Its secret. Default: `sandbox-secret`.
+    pub client_secret: String,
+    /// How it behaves at the start. Default: as Zoom documents.
+    pub quirks: Quirks,
     /// Where the sequence of ids starts. Default: 0.
     pub seed: u64,
     /// Gives `created` and `lastModified` and times the delays. Default: the machine's.
@@ -104,10 +110,10 @@ impl Default for Options {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             token: String::from("sandbox-token"),
-            associated_domains: None,
-            preexisting: Vec::new(),
-            default_group: None,
-            lookup_lag: Duration::ZERO,
+            account_id: String::from("sandbox-account"),
+            client_id: String::from("sandbox-client"),
+            client_secret: String::from("sandbox-secret"),
+            quirks: Quirks::default(),
             seed: 0,
             clock: Clock::system(),
         }
@@ -160,13 +166,19 @@ impl Sandbox {
         self.address
     }
 
+    /// What a gateway's `token_url` has to be: `http://127.0.0.1:PORT/oauth/token`.
+    #[must_use]
+    pub fn token_url(&self) -> String {
+        format!("http://{}{}", self.address, token::PATH)
+    }
+
     /// What a gateway's `base_url` has to be: `http://127.0.0.1:PORT/scim2`.
     #[must_use]
     pub fn base_url(&self) -> String {
         base_url(self.address)
     }
 
-    /// The bearer token that it wants.
+    /// The bearer token that is always good.
     #[must_use]
     pub fn token(&self) -> &str {
         self.state.token()

@@ -383,6 +383,7 @@ async fn chaos_loses_writes_and_counts_them() {
         lose_before_percent: 25,
         lose_after_percent: 25,
         error_percent: 25,
+        ..Chaos::default()
     }));
     let (mut lost, mut made) = (0, 0);
     for number in 0..60 {
