@@ -45,7 +45,7 @@ static LONGS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// A flag for each of [`SWITCHES`], made from that table.
 #[derive(Debug)]
-struct Flags(Quirks);
+struct Flags(Box<Quirks>);
 
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
@@ -63,7 +63,7 @@ impl clap::Args for Flags {
 
 impl clap::FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut flags = Self(Quirks::default());
+        let mut flags = Self(Box::default());
         flags.update_from_arg_matches(matches)?;
         Ok(flags)
     }
@@ -71,7 +71,7 @@ impl clap::FromArgMatches for Flags {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for switch in SWITCHES {
             if let Some(text) = matches.get_one::<String>(switch.name) {
-                self.0 = self
+                *self.0 = self
                     .0
                     .with(switch.name, text)
                     .map_err(|wrong| clap::Error::raw(ErrorKind::InvalidValue, wrong + "\n"))?;
@@ -136,7 +136,7 @@ async fn serve(args: Args) -> std::io::Result<()> {
         account_id: args.account_id,
         client_id: args.client_id,
         client_secret: args.client_secret,
-        quirks: args.quirks.0,
+        quirks: *args.quirks.0,
         ..Options::default()
     })?;
     // At once, and nobody has to read it: `usher sandbox | head -1` must not end the sandbox.
@@ -172,7 +172,7 @@ mod tests {
 
     fn quirks(line: &str) -> Result<Quirks, String> {
         Line::try_parse_from(line.split(' '))
-            .map(|line| line.args.quirks.0)
+            .map(|line| *line.args.quirks.0)
             .map_err(|wrong| wrong.to_string())
     }
 

@@ -314,6 +314,43 @@ mod tests {
     }
 
     #[test]
+    fn chaos_delays_cuts_and_garbles() {
+        let mut faults = Faults::default();
+        let chaos = Chaos {
+            garbage_percent: 10,
+            cut_percent: 20,
+            delay_percent: 30,
+            delay_ms: 50,
+            reads: true,
+            ..Chaos::default()
+        };
+        faults.set_chaos(Some(chaos));
+        assert_eq!(faults.take_for_token(), None);
+        let drawn: Vec<_> = (0..10_000)
+            .map(|_| faults.take(Some(Method::Get), "/Users"))
+            .collect();
+        let near = |wanted: usize, of: fn(&Option<What>) -> bool| {
+            let found = drawn.iter().filter(|what| of(what)).count();
+            assert!(found.abs_diff(wanted) < 300, "{found} of {wanted}");
+        };
+        near(1_000, |what| *what == Some(What::Garbage));
+        near(2_000, |what| matches!(what, Some(What::CutAfter(0..400))));
+        near(3_000, |what| matches!(what, Some(What::Delay(0..=50))));
+        near(4_000, Option::is_none);
+    }
+
+    #[test]
+    fn a_fault_for_tokens_names_the_token_endpoint() {
+        let mut faults = Faults::default();
+        faults.push(fault(1, None, What::Hold));
+        faults.push(fault(1, Some((Method::Post, "/Users")), What::Hold));
+        let token = Some((Method::Post, "/oauth/token"));
+        faults.push(fault(1, token, What::LoseAfter));
+        assert_eq!(faults.take_for_token(), Some(What::LoseAfter));
+        assert_eq!(faults.take_for_token(), None);
+    }
+
+    #[test]
     fn faults_read_from_json() {
         let check = |text: &str, wanted: Option<Fault>| {
             assert_eq!(serde_json::from_str::<Fault>(text).ok(), wanted, "{text}");

@@ -286,6 +286,3 @@ fn retry_after(form: RetryAfter, until: Timestamp, now: Timestamp) -> Option<Hea
     };
     Some(("retry-after", text))
 }
-
-#[cfg(test)]
-mod tests;
