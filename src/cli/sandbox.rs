@@ -15,7 +15,7 @@ use crate::sandbox::{Options, Quirks, SWITCHES, Sandbox, Switch};
 /// The flags of `usher sandbox`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Everything is in memory and ends with the process. A quirk can be changed while it runs:\n  curl -d '{\"light\":80,\"medium\":60}' http://127.0.0.1:9900/control/quirks\nExit code: 0 stopped, 1 it cannot listen, 64 a flag is wrong.\n\nExample:\n  usher sandbox --listen 127.0.0.1:9900 --light 80 --medium 60"
+    after_help = "Everything is in memory and ends with the process. A number without a default is 0: no limit, or at once. A quirk can be changed while it runs:\n  curl -d '{\"light\":80,\"medium\":60}' http://127.0.0.1:9900/control/quirks\nExit code: 0 stopped, 1 it cannot listen, 64 a flag is wrong.\n\nExample:\n  usher sandbox --listen 127.0.0.1:9900 --light 80 --medium 60"
 )]
 pub struct Args {
     /// Where to listen; port 0 takes a free one
