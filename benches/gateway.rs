@@ -401,6 +401,7 @@ fn sandbox() -> Result<(Process, SocketAddr), Failure> {
     let at = free_port()?;
     let child = Command::new(USHER)
         .args(["sandbox", "--token", SECRET, "--listen", &at.to_string()])
+        .args(["--max-basic-users", "0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
 
-use super::zoom;
+use super::quirks::{Admins, Licences, Quirks, Shape};
+use super::zoom::{self, Reply};
 
 const CORE: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
@@ -39,6 +40,8 @@ pub(super) struct Account {
     pub(super) groups: BTreeSet<u64>,
     /// What else Zoom keeps, by its SCIM name.
     attributes: Map<String, Value>,
+    /// What deactivating took away, where it comes back: the userType and the licences.
+    taken: Option<(Value, Map<String, Value>)>,
 }
 
 impl Account {
@@ -47,8 +50,9 @@ impl Account {
         id: Box<str>,
         user_name: &str,
         given: &Map<String, Value>,
+        quirks: &Quirks,
         now: Timestamp,
-    ) -> Self {
+    ) -> Result<Self, Reply> {
         let mut account = Self {
             id,
             user_name: user_name.to_owned(),
@@ -60,6 +64,7 @@ impl Account {
             version: 1,
             groups: BTreeSet::new(),
             attributes: Map::new(),
+            taken: None,
         };
         let login = given.get(LOGIN).filter(|login| login.is_object());
         let login = login
@@ -71,53 +76,123 @@ impl Account {
             "roles".into(),
             json!([{"display": "Member", "value": "Member", "primary": true}]),
         );
-        account.merge(given);
-        if let Some(joined) = account.joined_name() {
+        account.merge(given, &[], quirks)?;
+        if let Some(joined) = account.joined_name().filter(|_| !quirks.no_joined_name) {
             account.attributes.entry("displayName").or_insert(joined);
         }
-        account
+        Ok(account)
     }
 
-    /// What PUT does: takes what is given and keeps the rest. Also `active`, not the e-mail address. What Zoom does
-    /// not know, `userName` and the login type among it, is dropped without a word.
-    pub(super) fn merge(&mut self, given: &Map<String, Value>) {
-        for (key, value) in given {
+    /// What PUT does where it replaces: what it does not name is gone, but for what Zoom decides by itself.
+    pub(super) fn clear(&mut self, drops: &[String]) {
+        self.attributes.retain(|key, _| {
+            matches!(key.as_str(), LOGIN | "roles" | "userType") || is_dropped(drops, key)
+        });
+    }
+
+    /// What PUT does: takes what is given and keeps the rest. Also `active`, not the e-mail address or the userName.
+    /// What Zoom does not know, and what is in `drops`, is dropped without a word.
+    pub(super) fn merge(
+        &mut self,
+        given: &Map<String, Value>,
+        drops: &[String],
+        quirks: &Quirks,
+    ) -> Result<(), Reply> {
+        for (key, value) in given.iter().filter(|(key, _)| !is_dropped(drops, key)) {
             match (key.as_str(), value) {
-                ("displayName" | "userType" | "title" | "locale", Value::String(_))
+                ("userType", Value::String(kind))
+                    if quirks.collaboration_refused
+                        && matches!(kind.as_str(), "Collaboration" | "None") =>
+                {
+                    let detail = "The \"userType\" of the request is invalid.";
+                    return Err(Reply::error(400, detail));
+                }
+                ("externalId", Value::String(_)) if !quirks.external_id_kept => {}
+                (
+                    "displayName" | "userType" | "title" | "locale" | "externalId",
+                    Value::String(_),
+                )
                 | ("phoneNumbers" | "roles", Value::Array(_)) => {
                     self.attributes.insert(key.clone(), value.clone());
                 }
                 ("name", Value::Object(parts)) => self.merge_into(key, parts, |part| {
-                    matches!(part, "givenName" | "familyName")
+                    matches!(part, "givenName" | "familyName") && !is_dropped(drops, part)
                 }),
                 (ENTERPRISE | LICENCES, Value::Object(parts)) => {
-                    self.merge_into(key, parts, |_| true);
+                    self.merge_into(key, parts, |part| !is_dropped(drops, part));
+                }
+                (LOGIN, Value::Object(parts)) => {
+                    self.merge_into(key, parts, |part| !is_dropped(drops, part));
                 }
                 _ => {}
             }
         }
-        self.set_active(given.get("active").and_then(truth).unwrap_or(self.active));
+        match given.get("active").filter(|_| !is_dropped(drops, "active")) {
+            Some(active) => self.set_active(truth(active).unwrap_or(self.active), quirks),
+            None => self.set_active(self.active, quirks),
+        }
     }
 
-    /// Activates or deactivates. An inactive account has no licences; an admin's stays active, without an error.
-    pub(super) fn set_active(&mut self, active: bool) {
-        self.active = active || self.is_admin();
+    /// Activates or deactivates. By default an inactive account has no licences, and an admin's stays active without
+    /// an error.
+    pub(super) fn set_active(&mut self, active: bool, quirks: &Quirks) -> Result<(), Reply> {
+        let spared = !active && self.active && self.is_admin();
+        if spared && quirks.admins == Admins::Refused {
+            let detail = "Users with the role Admin or Owner cannot be deactivated.";
+            return Err(Reply::error(400, detail));
+        }
+        let was = self.active;
+        self.active = active || (spared && quirks.admins == Admins::StaysActive);
         if self.active {
-            return;
+            if let Some((kind, licences)) = self.taken.take() {
+                self.attributes.insert("userType".into(), kind);
+                self.merge_into(LICENCES, &licences, |_| true);
+            }
+            return Ok(());
         }
-        self.attributes.insert("userType".into(), "Basic".into());
+        if quirks.licences == Licences::Kept {
+            return Ok(());
+        }
+        let kind = self.attributes.insert("userType".into(), "Basic".into());
+        let mut taken = Map::new();
         if let Some(Value::Object(licences)) = self.attributes.get_mut(LICENCES) {
-            licences.retain(|key, _| !is_licence(key));
+            let names: Vec<String> = licences
+                .keys()
+                .filter(|key| is_licence(key))
+                .cloned()
+                .collect();
+            for name in names {
+                if let Some(licence) = licences.remove(&name) {
+                    taken.insert(name, licence);
+                }
+            }
         }
+        if was && quirks.licences == Licences::Returned {
+            self.taken = kind.map(|kind| (kind, taken));
+        }
+        Ok(())
+    }
+
+    /// Whether it counts against the number of Basic users.
+    pub(super) fn is_basic(&self) -> bool {
+        self.attributes
+            .get("userType")
+            .is_some_and(|kind| kind == "Basic")
+    }
+
+    /// Whether the person signs in by Single Sign-On and by nothing else.
+    pub(super) fn is_sso_only(&self) -> bool {
+        let login = self.attributes.get(LOGIN).map(|login| &login["loginType"]);
+        login.is_some_and(|login| login["sso"] == true && login["workEmail"] != true)
     }
 
     /// The item of a list: poor.
-    pub(super) fn slim(&self, base_url: &str) -> Value {
+    pub(super) fn slim(&self, base_url: &str, quirks: &Quirks) -> Value {
         let department = self
             .attributes
             .get(ENTERPRISE)
             .and_then(|extension| extension.get("department"));
-        let mut shown = self.core(base_url, department.is_some(), LOGIN);
+        let mut shown = self.core(base_url, quirks, department.is_some(), LOGIN);
         if let Some(department) = department {
             shown.insert(ENTERPRISE.into(), json!({"department": department}));
         }
@@ -125,10 +200,15 @@ impl Account {
         Value::Object(shown)
     }
 
-    /// The single user: rich. `groups` are the names of its groups.
-    pub(super) fn rich<'a>(&self, base_url: &str, groups: impl Iterator<Item = &'a str>) -> Value {
+    /// The single user: rich. `groups` are the ids and names of its groups.
+    pub(super) fn rich<'a>(
+        &self,
+        base_url: &str,
+        quirks: &Quirks,
+        groups: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Value {
         let enterprise = self.attributes.contains_key(ENTERPRISE);
-        let mut shown = self.core(base_url, enterprise, LICENCES);
+        let mut shown = self.core(base_url, quirks, enterprise, LICENCES);
         self.show(
             &mut shown,
             &[
@@ -141,18 +221,38 @@ impl Account {
             ],
         );
         if let Some(Value::Object(licences)) = shown.get_mut(LICENCES) {
-            licences.retain(|key, _| !UNSHOWN.contains(&key.as_str()));
+            licences.retain(|key, _| quirks.phone_fields_shown || !UNSHOWN.contains(&key.as_str()));
+        }
+        if let Some(Value::Array(roles)) = shown.remove("roles") {
+            shape(&mut shown, "roles", roles, quirks.roles_shape);
         }
         // No id: a reader has to look the group up by its name. `primary` is a string here.
-        let groups = groups.enumerate().map(|(at, name)| {
+        let groups = groups.enumerate().map(|(at, (id, name))| {
             let primary = if at == 0 { "true" } else { "false" };
-            json!({"display": name, "type": "direct", "primary": primary})
+            let mut group = json!({"display": name, "type": "direct", "primary": primary});
+            if quirks.group_ids_shown {
+                group["value"] = id.into();
+            }
+            group
         });
-        shown.insert("groups".into(), groups.collect());
+        shape(&mut shown, "groups", groups.collect(), quirks.groups_shape);
         Value::Object(shown)
     }
 
-    fn core(&self, base_url: &str, enterprise: bool, extension: &str) -> Map<String, Value> {
+    /// What a list that is not slim shows.
+    pub(super) fn add_login(&self, shown: &mut Value) {
+        if let Value::Object(shown) = shown {
+            self.show(shown, &[LOGIN]);
+        }
+    }
+
+    fn core(
+        &self,
+        base_url: &str,
+        quirks: &Quirks,
+        enterprise: bool,
+        extension: &str,
+    ) -> Map<String, Value> {
         let mut schemas = vec![CORE];
         if enterprise {
             schemas.push(ENTERPRISE);
@@ -167,6 +267,7 @@ impl Account {
         shown.insert(
             "meta".into(),
             zoom::meta(
+                quirks,
                 "User",
                 location,
                 (self.created, self.modified),
@@ -179,7 +280,20 @@ impl Account {
             "emails".into(),
             json!([{"type": "work", "value": self.email, "primary": true}]),
         );
-        self.show(&mut shown, &["name", "displayName", "userType"]);
+        self.show(
+            &mut shown,
+            &["name", "displayName", "userType", "externalId"],
+        );
+        if quirks.old_user_types {
+            let old = match shown.get("userType").and_then(Value::as_str) {
+                Some("Licensed") => Some("Pro"),
+                Some("On-Prem") => Some("Corp"),
+                _ => None,
+            };
+            if let Some(old) = old {
+                shown.insert("userType".into(), old.into());
+            }
+        }
         shown
     }
 
@@ -191,7 +305,7 @@ impl Account {
         }
     }
 
-    fn merge_into(&mut self, key: &str, parts: &Map<String, Value>, known: fn(&str) -> bool) {
+    fn merge_into(&mut self, key: &str, parts: &Map<String, Value>, known: impl Fn(&str) -> bool) {
         let into = self
             .attributes
             .entry(key)
@@ -213,7 +327,8 @@ impl Account {
         (!joined.is_empty()).then(|| joined.into())
     }
 
-    fn is_admin(&self) -> bool {
+    /// Whether a role of it is Admin or Owner.
+    pub(super) fn is_admin(&self) -> bool {
         let Some(Value::Array(roles)) = self.attributes.get("roles") else {
             return false;
         };
@@ -224,6 +339,24 @@ impl Account {
             .filter_map(Value::as_str)
             .any(|name| name.eq_ignore_ascii_case("admin") || name.eq_ignore_ascii_case("owner"))
     }
+}
+
+/// Whether PUT drops what is called so.
+pub(super) fn is_dropped(drops: &[String], name: &str) -> bool {
+    drops.iter().any(|drop| drop.eq_ignore_ascii_case(name))
+}
+
+/// Shows a list as this account does. An object of nothing is left out.
+fn shape(shown: &mut Map<String, Value>, name: &str, items: Vec<Value>, shape: Shape) {
+    let value = match shape {
+        Shape::Array => Value::Array(items),
+        Shape::Object => match items.into_iter().next() {
+            Some(first) => first,
+            None => return,
+        },
+        Shape::Nameless => json!({"display": "", "value": ""}),
+    };
+    shown.insert(name.to_owned(), value);
 }
 
 /// Whether the text looks like an e-mail address.

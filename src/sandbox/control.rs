@@ -26,6 +26,17 @@ pub(super) fn answer(
             state.reset();
             done()
         }
+        (Some(Method::Get), "/quirks") => (200, json!(state.quirks())),
+        (Some(Method::Post), "/quirks") => match serde_json::from_slice(body) {
+            Ok(changes) => match state.quirks().changed(&changes) {
+                Ok(quirks) => {
+                    state.set_quirks(quirks);
+                    (200, json!(state.quirks()))
+                }
+                Err(wrong) => (400, json!({"error": wrong})),
+            },
+            Err(wrong) => (400, json!({"error": wrong.to_string()})),
+        },
         (Some(Method::Get), "/calls") => (200, json!(state.calls())),
         (Some(Method::Get), "/counts") => (200, json!(state.counts())),
         (Some(Method::Get), "/state") => {
@@ -33,7 +44,7 @@ pub(super) fn answer(
             (200, json!({"accounts": accounts, "groups": groups}))
         }
         _ => {
-            let text = "There is POST /control/fail, chaos, release, reset and GET /control/calls, counts, state.";
+            let text = "There is POST /control/fail, chaos, quirks, release, reset and GET /control/quirks, calls, counts, state.";
             (404, json!({"error": text}))
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::provision::call::Method;
 
-use super::zoom;
+use super::{token, zoom};
 
 /// What happens to the next calls that match.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -14,7 +14,8 @@ use super::zoom;
 pub struct Fault {
     /// How many calls it is for.
     pub calls: u32,
-    /// Only calls of this method whose path below the base URL starts so (`/Users`). `None`: any call.
+    /// Only calls of this method whose path below the base URL starts so (`/Users`). `None`: any call. For the token
+    /// endpoint exactly `POST` and `/oauth/token`; nothing else is for it.
     pub matching: Option<(Method, String)>,
     /// What happens to them.
     pub what: What,
@@ -50,8 +51,9 @@ pub enum What {
     Garbage,
 }
 
-/// Writes that fail by chance. The percentages are of all writes; what they leave is answered as usual.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Calls that fail by chance. The percentages are of all writes, and of what else is named; what they leave is answered
+/// as usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chaos {
     /// The same seed gives the same sequence.
@@ -65,6 +67,24 @@ pub struct Chaos {
     /// 429, 500, 502 or 503, without effect.
     #[serde(default)]
     pub error_percent: u8,
+    /// See [`What::Garbage`].
+    #[serde(default)]
+    pub garbage_percent: u8,
+    /// See [`What::CutAfter`]: somewhere in the first 400 bytes.
+    #[serde(default)]
+    pub cut_percent: u8,
+    /// See [`What::Delay`]: up to [`Chaos::delay_ms`].
+    #[serde(default)]
+    pub delay_percent: u8,
+    /// The longest delay, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// Reads fail too.
+    #[serde(default)]
+    pub reads: bool,
+    /// Calls of the token endpoint fail too.
+    #[serde(default)]
+    pub tokens: bool,
 }
 
 /// What waits to go wrong.
@@ -94,7 +114,28 @@ impl Faults {
         let found = self.next.iter().position(|f| f.matches(method, path));
         match found {
             Some(at) => self.take_at(at),
-            None => self.draw(method?),
+            None => {
+                let reads = self.chaos.is_some_and(|chaos| chaos.reads);
+                if method? == Method::Get && !reads {
+                    return None;
+                }
+                self.draw()
+            }
+        }
+    }
+
+    /// The same for a call of the token endpoint: only a fault that names it is for it.
+    pub(super) fn take_for_token(&mut self) -> Option<What> {
+        let found = self.next.iter().position(|fault| {
+            let named = fault.matching.as_ref();
+            named.is_some_and(|(method, path)| *method == Method::Post && path == token::PATH)
+        });
+        match found {
+            Some(at) => self.take_at(at),
+            None => {
+                self.chaos.filter(|chaos| chaos.tokens)?;
+                self.draw()
+            }
         }
     }
 
@@ -107,14 +148,17 @@ impl Faults {
         self.next.remove(at).map(|fault| fault.what)
     }
 
-    fn draw(&mut self, method: Method) -> Option<What> {
-        let chaos = self.chaos.filter(|_| method != Method::Get)?;
+    fn draw(&mut self) -> Option<What> {
+        let chaos = self.chaos?;
         self.drawn += 1;
         let drawn = mix(chaos.seed ^ mix(self.drawn));
         let roll = drawn % 100;
         let before = u64::from(chaos.lose_before_percent);
         let after = before + u64::from(chaos.lose_after_percent);
         let error = after + u64::from(chaos.error_percent);
+        let garbage = error + u64::from(chaos.garbage_percent);
+        let cut = garbage + u64::from(chaos.cut_percent);
+        let delay = cut + u64::from(chaos.delay_percent);
         if roll < before {
             Some(What::LoseBefore)
         } else if roll < after {
@@ -131,6 +175,13 @@ impl Faults {
                 retry_after: None,
                 body: None,
             })
+        } else if roll < garbage {
+            Some(What::Garbage)
+        } else if roll < cut {
+            Some(What::CutAfter(drawn / 100 % 400))
+        } else if roll < delay {
+            let most = chaos.delay_ms.saturating_add(1);
+            Some(What::Delay(drawn / 100 % most))
         } else {
             None
         }
@@ -241,6 +292,7 @@ mod tests {
                 lose_before_percent: 10,
                 lose_after_percent: 20,
                 error_percent: 30,
+                ..Chaos::default()
             }));
             let drawn: Vec<_> = (0..10_000)
                 .map(|_| faults.take(Some(Method::Put), "/Users/x"))
@@ -259,6 +311,43 @@ mod tests {
         near(2_000, |what| *what == Some(What::LoseAfter));
         near(3_000, |what| matches!(what, Some(What::Status { .. })));
         near(4_000, Option::is_none);
+    }
+
+    #[test]
+    fn chaos_delays_cuts_and_garbles() {
+        let mut faults = Faults::default();
+        let chaos = Chaos {
+            garbage_percent: 10,
+            cut_percent: 20,
+            delay_percent: 30,
+            delay_ms: 50,
+            reads: true,
+            ..Chaos::default()
+        };
+        faults.set_chaos(Some(chaos));
+        assert_eq!(faults.take_for_token(), None);
+        let drawn: Vec<_> = (0..10_000)
+            .map(|_| faults.take(Some(Method::Get), "/Users"))
+            .collect();
+        let near = |wanted: usize, of: fn(&Option<What>) -> bool| {
+            let found = drawn.iter().filter(|what| of(what)).count();
+            assert!(found.abs_diff(wanted) < 300, "{found} of {wanted}");
+        };
+        near(1_000, |what| *what == Some(What::Garbage));
+        near(2_000, |what| matches!(what, Some(What::CutAfter(0..400))));
+        near(3_000, |what| matches!(what, Some(What::Delay(0..=50))));
+        near(4_000, Option::is_none);
+    }
+
+    #[test]
+    fn a_fault_for_tokens_names_the_token_endpoint() {
+        let mut faults = Faults::default();
+        faults.push(fault(1, None, What::Hold));
+        faults.push(fault(1, Some((Method::Post, "/Users")), What::Hold));
+        let token = Some((Method::Post, "/oauth/token"));
+        faults.push(fault(1, token, What::LoseAfter));
+        assert_eq!(faults.take_for_token(), Some(What::LoseAfter));
+        assert_eq!(faults.take_for_token(), None);
     }
 
     #[test]

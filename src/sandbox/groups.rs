@@ -1,19 +1,18 @@
 //! The five operations on groups. Pure. Members can be written and never read back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
 
 use super::query::{self, Page};
+use super::quirks::{PendingWrites, Quirks};
 use super::zoom::{self, GroupView, Reply, Zoom, fold};
 
 const CORE: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 const EXTENSION: &str = "urn:ietf:params:scim:schemas:extension:zoom:2.0:Group";
-
-/// The longest PATCH, in characters.
-const PATCH: usize = 100_000;
 
 #[derive(Debug)]
 struct Group {
@@ -41,8 +40,9 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn name(&self, key: u64) -> Option<&str> {
-        self.groups.get(&key).map(|group| group.name.as_str())
+    pub(super) fn id_and_name(&self, key: u64) -> Option<(&str, &str)> {
+        let group = self.groups.get(&key)?;
+        Some((&group.id, &group.name))
     }
 
     /// An account is gone.
@@ -74,10 +74,10 @@ enum Step {
 }
 
 impl Zoom {
-    pub(super) fn list_groups(&self, query: Option<&str>) -> Result<Reply, Reply> {
-        let page = Page::of(query);
+    pub(super) fn list_groups(&self, query: Option<&str>, now: Timestamp) -> Result<Reply, Reply> {
+        let page = Page::of(query, &self.quirks)?;
         let named: Vec<u64>;
-        let found = match query::filter(query, &["displayName"])? {
+        let found = match query::filter(query, &["displayName"], &self.quirks)? {
             None => &self.groups.listed[..],
             Some((_, name)) => {
                 let keys = self.groups.by_name.get(&fold(&name));
@@ -85,11 +85,15 @@ impl Zoom {
                 &named[..]
             }
         };
+        // In the order of their making: those that lag behind are the last ones.
+        let shown =
+            found.partition_point(|key| self.is_there(*key, self.quirks.lookup_lag_ms, now));
+        let found = found.get(..shown).unwrap_or(&[]);
         let items = page
             .cut(found)
             .iter()
             .filter_map(|key| self.groups.groups.get(key));
-        let items = items.map(|group| group.shown(&self.base_url)).collect();
+        let items = items.map(|group| self.show_group(group)).collect();
         Ok(zoom::list(found.len(), page.start, items))
     }
 
@@ -107,14 +111,40 @@ impl Zoom {
         let alias = alias
             .or_else(|| given.get("emailAlias"))
             .and_then(Value::as_str);
-        let body = self.add_group(name, alias, false, now);
-        Ok(Reply::new(201, body).with_effect(true))
+        let members = given
+            .get("members")
+            .filter(|_| self.quirks.members_on_create);
+        let members = members.and_then(ids);
+        let key = self.add_group(name, alias, false, now);
+        if let Some(members) = members {
+            self.apply(key, Step::Add(members));
+        }
+        let group = self.groups.groups.get(&key).ok_or_else(unknown)?;
+        Ok(Reply::new(201, self.show_group(group)).with_effect(true))
     }
 
-    pub(super) fn get_group(&self, id: &str) -> Result<Reply, Reply> {
-        let key = self.groups.by_id.get(id).ok_or_else(unknown)?;
-        let group = self.groups.groups.get(key).ok_or_else(unknown)?;
-        Ok(Reply::new(200, group.shown(&self.base_url)))
+    pub(super) fn get_group(&self, id: &str, now: Timestamp) -> Result<Reply, Reply> {
+        let key = *self.groups.by_id.get(id).ok_or_else(unknown)?;
+        let group = self.groups.groups.get(&key).ok_or_else(unknown)?;
+        if !self.is_there(key, self.quirks.get_lag_ms, now) {
+            return Err(unknown());
+        }
+        Ok(Reply::new(200, self.show_group(group)))
+    }
+
+    fn is_there(&self, key: u64, lag_ms: u64, now: Timestamp) -> bool {
+        let group = self.groups.groups.get(&key);
+        group.is_some_and(|group| group.created.plus(Duration::from_millis(lag_ms)) <= now)
+    }
+
+    fn show_group(&self, group: &Group) -> Value {
+        let mut shown = group.shown(&self.base_url, &self.quirks);
+        if self.quirks.members_shown {
+            let members = group.members.iter().filter_map(|key| self.users.get(*key));
+            let members = members.map(|user| json!({"value": user.id, "display": user.user_name}));
+            shown["members"] = members.collect();
+        }
+        shown
     }
 
     pub(super) fn patch_group(
@@ -123,13 +153,23 @@ impl Zoom {
         body: &[u8],
         now: Timestamp,
     ) -> Result<Reply, Reply> {
-        if is_longer(body, PATCH) {
-            let detail = "The request body must not be longer than 100,000 characters.";
-            return Err(Reply::error(400, detail));
+        let most = self.quirks.patch_characters;
+        if is_longer(body, most) {
+            let detail = format!("The request body must not be longer than {most} characters.");
+            return Err(Reply::error(400, &detail));
         }
         let given = zoom::object(body)?;
         let key = *self.groups.by_id.get(id).ok_or_else(unknown)?;
         let steps = steps(&given).ok_or_else(|| Reply::error(400, "Update group failed."))?;
+        let most = self.quirks.members_a_call;
+        let named = steps.iter().map(|step| match step {
+            Step::Add(ids) | Step::Remove(ids) => ids.len(),
+            _ => 0,
+        });
+        if most > 0 && named.sum::<usize>() > most {
+            let detail = format!("The request must not name more than {most} members.");
+            return Err(Reply::error(400, &detail));
+        }
         let mut effect = false;
         for step in steps {
             effect |= self.apply(key, step);
@@ -163,9 +203,25 @@ impl Zoom {
         Ok(Reply::empty(true))
     }
 
-    /// The group that every Zoom account has.
-    pub(super) fn add_default_group(&mut self, name: &str, now: Timestamp) {
-        self.add_group(name, None, true, now);
+    /// Makes the group of that name the default one, and makes it if there is none. Empty: there is no default group.
+    pub(super) fn name_default_group(&mut self, name: &str, now: Timestamp) {
+        for group in self.groups.groups.values_mut() {
+            group.default = false;
+        }
+        if name.is_empty() {
+            return;
+        }
+        let named = self.groups.by_name.get(&fold(name));
+        match named.and_then(|keys| keys.first().copied()) {
+            Some(key) => {
+                if let Some(group) = self.groups.groups.get_mut(&key) {
+                    group.default = true;
+                }
+            }
+            None => {
+                self.add_group(name, None, true, now);
+            }
+        }
     }
 
     /// The first group of that name.
@@ -192,13 +248,7 @@ impl Zoom {
         }
     }
 
-    fn add_group(
-        &mut self,
-        name: &str,
-        alias: Option<&str>,
-        default: bool,
-        now: Timestamp,
-    ) -> Value {
+    fn add_group(&mut self, name: &str, alias: Option<&str>, default: bool, now: Timestamp) -> u64 {
         let (key, id) = self.new_id();
         let group = Group {
             id: id.clone(),
@@ -210,7 +260,6 @@ impl Zoom {
             modified: now,
             version: 1,
         };
-        let shown = group.shown(&self.base_url);
         self.groups.by_id.insert(id, key);
         self.groups
             .by_name
@@ -219,7 +268,7 @@ impl Zoom {
             .insert(key);
         self.groups.listed.push(key);
         self.groups.groups.insert(key, group);
-        shown
+        key
     }
 
     /// Whether it changed anything. In place: a group of 100,000 is not copied for one more member.
@@ -227,14 +276,16 @@ impl Zoom {
         let Some(group) = self.groups.groups.get_mut(&key) else {
             return false;
         };
+        let pending = self.quirks.pending_writes == PendingWrites::Applied;
         let mut effect = false;
         match step {
-            // Members that are unknown or pending are passed over without a word.
+            // Members that are unknown are passed over without a word, and by default those that are pending.
             Step::Add(ids) => {
                 for id in ids {
                     let member = self.users.key(&id);
                     let account = member.and_then(|member| self.users.get_mut(member));
-                    if let (Some(member), Some(account)) = (member, account.filter(|a| !a.pending))
+                    if let (Some(member), Some(account)) =
+                        (member, account.filter(|a| pending || !a.pending))
                     {
                         account.groups.insert(key);
                         effect |= group.members.insert(member);
@@ -275,7 +326,7 @@ impl Zoom {
 }
 
 impl Group {
-    fn shown(&self, base_url: &str) -> Value {
+    fn shown(&self, base_url: &str, quirks: &Quirks) -> Value {
         let location = zoom::location(base_url, "Groups", &self.id);
         let mut extension = Map::new();
         if let Some(alias) = &self.email_alias {
@@ -284,7 +335,7 @@ impl Group {
         json!({
             "id": self.id,
             "schemas": [CORE, EXTENSION],
-            "meta": zoom::meta("Group", location, (self.created, self.modified), self.version),
+            "meta": zoom::meta(quirks, "Group", location, (self.created, self.modified), self.version),
             "displayName": self.name,
             EXTENSION: extension,
         })

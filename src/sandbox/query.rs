@@ -2,13 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::quirks::Quirks;
 use super::zoom::Reply;
-
-/// Without `count`. The documented sample shows pages of 10.
-const COUNT: usize = 10;
-
-/// At most. Clients of Zoom's page by 100.
-const MOST: usize = 100;
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +16,22 @@ pub(super) struct Page {
 
 impl Page {
     /// Reads `startIndex` and `count`; what is no number counts as left out (RFC 7644 3.4.2.4 for the rest).
-    pub(super) fn of(query: Option<&str>) -> Self {
+    ///
+    /// # Errors
+    /// Zoom's answer if `startIndex` has to be there and is not.
+    pub(super) fn of(query: Option<&str>, quirks: &Quirks) -> Result<Self, Reply> {
         let number = |name| parameter(query, name)?.trim().parse::<i64>().ok();
         let positive = |number: i64| usize::try_from(number).unwrap_or(0);
-        Self {
-            start: number("startIndex").map_or(1, positive).max(1),
-            count: number("count").map_or(COUNT, positive).min(MOST),
+        let start = number("startIndex");
+        if quirks.start_index_required && start.is_none() {
+            let detail = "The \"startIndex\" of the request is invalid.";
+            return Err(Reply::error(400, detail));
         }
+        let count = number("count").map_or(quirks.default_count, positive);
+        Ok(Self {
+            start: start.map_or(1, positive).max(1),
+            count: count.min(quirks.max_count),
+        })
     }
 
     /// This page of `all`.
@@ -41,18 +45,21 @@ impl Page {
 /// `Ok(None)`: no filter.
 ///
 /// # Errors
-/// Zoom's answer to every other filter.
+/// Zoom's answer to every other filter, unless it ignores those.
 pub(super) fn filter(
     query: Option<&str>,
     attributes: &[&'static str],
+    quirks: &Quirks,
 ) -> Result<Option<(&'static str, String)>, Reply> {
     let Some(text) = parameter(query, "filter").filter(|text| !text.trim().is_empty()) else {
         return Ok(None);
     };
-    equals(text.trim(), attributes).map(Some).ok_or_else(|| {
+    let found = equals(text.trim(), attributes);
+    if found.is_none() && !quirks.filter_ignored {
         let detail = format!("The current filter does not support the filter name: {text}");
-        Reply::error(400, &detail)
-    })
+        return Err(Reply::error(400, &detail));
+    }
+    Ok(found)
 }
 
 fn equals(text: &str, attributes: &[&'static str]) -> Option<(&'static str, String)> {
@@ -74,7 +81,8 @@ fn equals(text: &str, attributes: &[&'static str]) -> Option<(&'static str, Stri
     Some((name, value))
 }
 
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+/// The first value of that parameter, decoded.
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     query?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         (key == name).then(|| {
@@ -92,7 +100,8 @@ mod tests {
     fn pages() {
         let all: Vec<usize> = (1..=250).collect();
         let check = |query: &str, first: Option<usize>, length: usize| {
-            let cut = Page::of(Some(query)).cut(&all);
+            let page = Page::of(Some(query), &Quirks::default()).expect(query);
+            let cut = page.cut(&all);
             assert_eq!(
                 (cut.first().copied(), cut.len()),
                 (first, length),
@@ -116,7 +125,7 @@ mod tests {
     fn filters() {
         let users = ["userName", "externalId"];
         let check = |query: &str, wanted: Result<Option<(&'static str, &str)>, ()>| {
-            let found = filter(Some(query), &users).map_err(|_| ());
+            let found = filter(Some(query), &users, &Quirks::default()).map_err(|_| ());
             let wanted = wanted.map(|found| found.map(|(name, value)| (name, value.to_owned())));
             assert_eq!(found, wanted, "{query}");
         };
@@ -158,7 +167,11 @@ mod tests {
 
     #[test]
     fn a_refused_filter_is_named() {
-        let reply = filter(Some("filter=emails.value%20eq%20%22a%22"), &["userName"]);
+        let reply = filter(
+            Some("filter=emails.value%20eq%20%22a%22"),
+            &["userName"],
+            &Quirks::default(),
+        );
         let body = reply.expect_err("not supported").body.expect("a body");
         let text = "The current filter does not support the filter name: emails.value eq \"a\"";
         assert_eq!(

@@ -14,6 +14,9 @@ const CALLS: usize = 100_000;
 /// How many bytes of their bodies are kept.
 const BODIES: usize = 64 << 20;
 
+/// What calls of the token endpoint are counted under.
+pub(super) const TOKEN: &str = "TOKEN";
+
 /// A call that came.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Seen {
@@ -46,6 +49,11 @@ pub struct Counts {
     pub lost_after: u64,
     /// How many were answered with each status.
     pub statuses: BTreeMap<u16, u64>,
+    /// How many were refused for a rate or for being too many at once, faults aside.
+    pub refused_for_rate: u64,
+    /// How many came while their class had been told to wait: by `Retry-After` or `X-RateLimit-Reset`, faults
+    /// included. A call that was on its way already counts too.
+    pub early: u64,
 }
 
 /// A call in the log, while it is under way.
@@ -107,6 +115,28 @@ impl Log {
             self.bodies -= gone.body.len();
         }
         Ticket { number, method }
+    }
+
+    /// Notes that a call of the token endpoint came: it is counted, and not kept.
+    pub(super) fn token_requested(&mut self) -> Ticket {
+        self.counts.entry(TOKEN).or_default().calls += 1;
+        Ticket {
+            number: u64::MAX,
+            method: TOKEN,
+        }
+    }
+
+    /// Notes that a call was refused for a rate.
+    pub(super) fn refused_for_rate(&mut self, ticket: Ticket) {
+        self.counts
+            .entry(ticket.method)
+            .or_default()
+            .refused_for_rate += 1;
+    }
+
+    /// Notes that a call came too early.
+    pub(super) fn early(&mut self, ticket: Ticket) {
+        self.counts.entry(ticket.method).or_default().early += 1;
     }
 
     /// Notes that a call was carried out.

@@ -1,4 +1,4 @@
-//! The sandbox on the wire: hyper in front of [`State`]. Decides nothing but who may come in.
+//! The sandbox on the wire: hyper in front of [`State`]. Decides nothing but which door a path is.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -22,8 +22,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::control;
-use super::state::{Act, Answer, State};
-use super::zoom::{self, Call};
+use super::state::{Act, Answer, State, Taken};
+use super::token;
+use super::zoom::{self, Call, Door};
+use crate::provision::call::Method;
 
 /// What the paths of Zoom's SCIM API begin with.
 pub(super) const BASE_PATH: &str = "/scim2";
@@ -110,16 +112,30 @@ async fn handle(
         let (status, body) = control::answer(state, method, path, &body);
         return Ok(response(status, body.to_string().into()));
     }
-    let Some(path) = head.uri.path().strip_prefix(BASE_PATH) else {
+    let whole = head.uri.path();
+    let (door, path) = if whole == token::PATH && method == Some(Method::Post) {
+        (Door::Token, whole)
+    } else if let Some(path) = state.below_base(whole) {
+        (Door::Scim, path)
+    } else {
         return Ok(refusal(404, "The requested resource does not exist."));
     };
+    let authorization = head.headers.get(AUTHORIZATION);
     let call = Call {
         method,
         path,
         query: head.uri.query(),
         body: &body,
+        door,
+        authorization: authorization.and_then(|value| value.to_str().ok()),
     };
-    let answer = match state.take(call, body.clone(), bears(&head.headers, state.token())) {
+    let Taken {
+        act,
+        headers,
+        plain,
+        _under_way,
+    } = state.take(call, body.clone());
+    let answer = match act {
         Act::Answer(answer) => answer,
         Act::Late {
             answer,
@@ -143,32 +159,34 @@ async fn handle(
     if let Some(bytes) = answer.cut {
         budget.store(bytes, Ordering::Relaxed);
     }
-    Ok(write(answer))
-}
-
-fn bears(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    given
-        .and_then(|value| value.split_once(' '))
-        .is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case("bearer") && given.trim() == token
-        })
+    let mut response = write(answer, plain);
+    for (name, value) in headers {
+        insert(&mut response, name, value);
+    }
+    Ok(response)
 }
 
 fn refusal(status: u16, detail: &str) -> Response<Full<Bytes>> {
     response(status, zoom::error_body(status, detail).to_string().into())
 }
 
-fn write(answer: Answer) -> Response<Full<Bytes>> {
+fn insert(response: &mut Response<Full<Bytes>>, name: &'static str, value: String) {
+    // A fault may ask for what no header can carry.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        let name = HeaderName::from_static(name);
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn write(answer: Answer, plain: bool) -> Response<Full<Bytes>> {
     let mut response = response(answer.status, answer.body);
+    for (name, value) in answer.headers {
+        insert(&mut response, name, value);
+    }
     let headers = response.headers_mut();
-    if let Some(value) = answer
-        .retry_after
-        .and_then(|text| HeaderValue::try_from(text).ok())
-    {
-        headers.insert(RETRY_AFTER, value);
+    if plain && headers.contains_key(CONTENT_TYPE) {
+        let json = HeaderValue::from_static("application/json;charset=UTF-8");
+        headers.insert(CONTENT_TYPE, json);
     }
     if answer.cut.is_some() {
         // Also when the answer is shorter than the cut.

@@ -1,13 +1,17 @@
 //! The six operations on users. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 
-use super::account::{Account, is_address, truth, work_email};
+use super::account::{Account, is_address, is_dropped, work_email};
+use super::patched::{patched_active, patched_profile, strictly_patched_active};
 use super::query::{self, Page};
+use super::quirks::{Delete, EmailChange, PendingFilter, PendingWrites};
+use super::rate;
 use super::zoom::{self, AccountView, Reply, Zoom, fold};
 
 /// The accounts and how they are found.
@@ -19,6 +23,12 @@ pub(super) struct Users {
     by_name: HashMap<String, u64>,
     /// Those that are not pending, in the order of their keys, so that every page costs the same.
     listed: Vec<u64>,
+    /// How many are of the type Basic.
+    basic: usize,
+    /// How accounts were, for reads that lag behind: until when, oldest first.
+    past: HashMap<u64, VecDeque<(Timestamp, Account)>>,
+    /// The ids that were deleted.
+    deleted: HashSet<Box<str>>,
 }
 
 impl Users {
@@ -28,6 +38,15 @@ impl Users {
 
     pub(super) fn get(&self, key: u64) -> Option<&Account> {
         self.accounts.get(&key)
+    }
+
+    /// The account as reads show it now.
+    fn seen(&self, key: u64, now: Timestamp) -> Option<&Account> {
+        let past = self.past.get(&key).and_then(|past| {
+            let mut past = past.iter();
+            past.find(|(until, _)| now < *until)
+        });
+        past.map_or_else(|| self.get(key), |(_, account)| Some(account))
     }
 
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut Account> {
@@ -49,14 +68,21 @@ impl Users {
 
 impl Zoom {
     pub(super) fn list_users(&self, query: Option<&str>, now: Timestamp) -> Result<Reply, Reply> {
-        let page = Page::of(query);
-        let shown = self
-            .users
-            .listed
-            .partition_point(|key| self.is_visible(*key, now));
+        let page = Page::of(query, &self.quirks)?;
+        let all: Vec<u64>;
+        let listed = if self.quirks.pending_shown {
+            all = self.users.accounts.keys().copied().collect();
+            &all[..]
+        } else {
+            &self.users.listed[..]
+        };
         let one: Option<u64>;
-        let found = match query::filter(query, &["userName", "externalId"])? {
-            None => self.users.listed.get(..shown).unwrap_or(&[]),
+        let filter = query::filter(query, &["userName", "externalId"], &self.quirks)?;
+        let found = match filter {
+            None => {
+                let shown = listed.partition_point(|key| self.is_visible(*key, now));
+                listed.get(..shown).unwrap_or(&[])
+            }
             Some((attribute, value)) => {
                 one = self.find_user(attribute, &value, now)?;
                 one.as_slice()
@@ -65,9 +91,16 @@ impl Zoom {
         let items = page
             .cut(found)
             .iter()
-            .filter_map(|key| self.users.get(*key));
-        let items = items.map(|account| account.slim(&self.base_url)).collect();
-        Ok(zoom::list(found.len(), page.start, items))
+            .filter_map(|key| self.users.seen(*key, now));
+        let items = items.map(|account| {
+            if self.quirks.rich_list {
+                let mut shown = self.rich(account);
+                account.add_login(&mut shown);
+                return shown;
+            }
+            account.slim(&self.base_url, &self.quirks)
+        });
+        Ok(zoom::list(found.len(), page.start, items.collect()))
     }
 
     pub(super) fn create_user(&mut self, body: &[u8], now: Timestamp) -> Result<Reply, Reply> {
@@ -92,11 +125,22 @@ impl Zoom {
             return Err(exists());
         }
         let (key, id) = self.new_id();
-        let mut account = Account::create(id.clone(), user_name, &given, now);
-        account.pending = self.stays_pending(user_name) || self.stays_pending(email);
+        let mut account = Account::create(id.clone(), user_name, &given, &self.quirks, now)?;
+        account.pending = self.stays_pending(user_name)
+            || self.stays_pending(email)
+            || (self.quirks.login_type_denied && !account.is_sso_only());
+        let most = self.quirks.max_basic_users;
+        if account.is_basic() && most > 0 && self.users.basic >= most {
+            let detail = format!("The account has its {most} basic users already.");
+            return Err(Reply::error(400, &detail));
+        }
+        if account.pending && !self.rates.invite(self.quirks.pending_a_day, now) {
+            return Err(rate::too_many_a_day(&self.quirks, now));
+        }
         if !account.pending {
             self.users.list(key);
         }
+        self.users.basic += usize::from(account.is_basic());
         self.users.by_id.insert(id, key);
         for name in names {
             self.users.by_name.insert(name, key);
@@ -106,10 +150,14 @@ impl Zoom {
         Ok(Reply::new(201, body).with_effect(true))
     }
 
-    pub(super) fn get_user(&self, id: &str) -> Result<Reply, Reply> {
-        let account = self.users.key(id).and_then(|key| self.users.get(key));
-        let account = account
-            .filter(|account| !account.pending)
+    pub(super) fn get_user(&self, id: &str, now: Timestamp) -> Result<Reply, Reply> {
+        let key = self.users.key(id).ok_or_else(unknown)?;
+        let lag = Duration::from_millis(self.quirks.get_lag_ms);
+        let account = self
+            .users
+            .seen(key, now)
+            .filter(|account| !account.pending || self.quirks.pending_shown)
+            .filter(|account| account.created.plus(lag) <= now)
             .ok_or_else(unknown)?;
         Ok(Reply::new(200, self.rich(account)))
     }
@@ -122,11 +170,10 @@ impl Zoom {
     ) -> Result<Reply, Reply> {
         let given = zoom::object(body)?;
         self.change_user(id, now, |zoom, key, account| {
-            if let Some(email) = work_email(&given) {
-                zoom.change_email(key, account, email)?;
+            if zoom.quirks.put_replaces {
+                account.clear(&zoom.quirks.put_drops);
             }
-            account.merge(&given);
-            Ok(())
+            zoom.put(key, account, &given)
         })
     }
 
@@ -137,20 +184,56 @@ impl Zoom {
         now: Timestamp,
     ) -> Result<Reply, Reply> {
         let given = zoom::object(body)?;
-        let active = patched_active(&given).ok_or_else(|| {
-            Reply::error(400, "The request json did not contains valid active field.")
-        })?;
-        self.change_user(id, now, |_, _, account| {
-            account.set_active(active);
-            Ok(())
+        let operations = self.operations(&given);
+        let active = if self.quirks.strict_patch {
+            operations.and_then(strictly_patched_active)
+        } else {
+            operations.and_then(patched_active)
+        };
+        let mut profile = Map::new();
+        if self.quirks.patch_profile {
+            profile = operations.map(patched_profile).unwrap_or_default();
+        }
+        if active.is_none() && profile.is_empty() {
+            let detail = "The request json did not contains valid active field.";
+            return Err(Reply::error(400, detail));
+        }
+        self.change_user(id, now, |zoom, key, account| {
+            account.set_active(active.unwrap_or(account.active), &zoom.quirks)?;
+            zoom.put(key, account, &profile)
         })
     }
 
     pub(super) fn delete_user(&mut self, id: &str) -> Result<Reply, Reply> {
-        let key = self.users.by_id.remove(id).ok_or_else(unknown)?;
+        if self.quirks.delete_again_ok && self.users.deleted.contains(id) {
+            return Ok(Reply::empty(false));
+        }
+        let key = self.users.key(id).ok_or_else(unknown)?;
+        let account = self.users.get(key).ok_or_else(unknown)?;
+        if account.pending && self.quirks.pending_writes == PendingWrites::Denied {
+            return Err(unknown());
+        }
+        if self.quirks.admin_delete_refused && account.is_admin() {
+            let detail = "Users with the role Admin or Owner cannot be deleted.";
+            return Err(Reply::error(400, detail));
+        }
+        let unlinked = self.quirks.delete == Delete::Disassociate;
+        if unlinked && self.quirks.managed_unlink_refused && !self.is_foreign(&account.email) {
+            let detail = "Users of a managed domain cannot be disassociated.";
+            return Err(Reply::error(400, detail));
+        }
         let account = self.users.accounts.remove(&key).ok_or_else(unknown)?;
-        self.users.by_name.remove(&fold(&account.user_name));
-        self.users.by_name.remove(&fold(&account.email));
+        self.users.by_id.remove(id);
+        self.users.past.remove(&key);
+        self.users.deleted.insert(id.into());
+        let names = [fold(&account.user_name), fold(&account.email)];
+        for name in &names {
+            self.users.by_name.remove(name);
+        }
+        if unlinked {
+            self.free_accounts.extend(names);
+        }
+        self.users.basic -= usize::from(account.is_basic());
         if let Ok(at) = self.users.listed.binary_search(&key) {
             self.users.listed.remove(at);
         }
@@ -202,8 +285,8 @@ impl Zoom {
 
     fn rich(&self, account: &Account) -> Value {
         let groups = account.groups.iter();
-        let names = groups.filter_map(|group| self.groups.name(*group));
-        account.rich(&self.base_url, names)
+        let groups = groups.filter_map(|group| self.groups.id_and_name(*group));
+        account.rich(&self.base_url, &self.quirks, groups)
     }
 
     fn find_user(
@@ -221,21 +304,27 @@ impl Zoom {
         let pending = found
             .and_then(|key| self.users.get(key))
             .is_some_and(|account| account.pending);
-        if pending && by_name {
-            let detail = format!("User {value} not exist or not belong to this account.");
-            return Err(Reply::error(400, &detail));
+        let found = found.filter(|key| self.is_visible(*key, now));
+        match self.quirks.pending_filter {
+            _ if !pending => Ok(found),
+            PendingFilter::Error if by_name => {
+                let detail = format!("User {value} not exist or not belong to this account.");
+                Err(Reply::error(400, &detail))
+            }
+            PendingFilter::Error | PendingFilter::Empty => Ok(None),
+            PendingFilter::Found => Ok(found),
         }
-        Ok(found.filter(|key| !pending && self.is_visible(*key, now)))
     }
 
     fn is_visible(&self, key: u64, now: Timestamp) -> bool {
+        let lag = Duration::from_millis(self.quirks.lookup_lag_ms);
         self.users
             .get(key)
-            .is_some_and(|account| account.created.plus(self.lookup_lag) <= now)
+            .is_some_and(|account| account.created.plus(lag) <= now)
     }
 
     /// Changes a copy and keeps it if the change is allowed. What is written to a pending user is answered as if it
-    /// had been done, and is not.
+    /// had been done, and by default is not.
     fn change_user(
         &mut self,
         id: &str,
@@ -244,44 +333,107 @@ impl Zoom {
     ) -> Result<Reply, Reply> {
         let key = self.users.key(id).ok_or_else(unknown)?;
         let before = self.users.get(key).ok_or_else(unknown)?;
-        if before.pending {
-            return Ok(Reply::new(200, self.rich(before)));
+        match self.quirks.pending_writes {
+            PendingWrites::Ignored if before.pending => {
+                return Ok(Reply::new(200, self.rich(before)));
+            }
+            PendingWrites::Denied if before.pending => return Err(unknown()),
+            _ => {}
         }
+        let before = before.clone();
         let mut account = before.clone();
         change(self, key, &mut account)?;
-        let effect = self.users.get(key) != Some(&account);
+        let effect = before != account;
         if effect {
             account.modified = now;
             account.version += 1;
+            self.users.basic -= usize::from(before.is_basic());
+            self.users.basic += usize::from(account.is_basic());
+            self.remember(key, before, now);
         }
         let body = self.rich(&account);
         self.users.accounts.insert(key, account);
         Ok(Reply::new(200, body).with_effect(effect))
     }
 
-    fn change_email(&mut self, key: u64, account: &mut Account, email: &str) -> Result<(), Reply> {
-        let (old, new) = (fold(&account.email), fold(email));
-        if old != new {
-            if self.is_foreign(email) {
+    /// Keeps how an account was for the reads that lag behind.
+    fn remember(&mut self, key: u64, before: Account, now: Timestamp) {
+        let until = now.plus(Duration::from_millis(self.quirks.write_lag_ms));
+        if until > now {
+            let past = self.users.past.entry(key).or_default();
+            past.retain(|(until, _)| now < *until);
+            past.push_back((until, before));
+        } else {
+            self.users.past.remove(&key);
+        }
+    }
+
+    /// What PUT does with what it was given. The names come last: nothing is refused after they were taken.
+    fn put(
+        &mut self,
+        key: u64,
+        account: &mut Account,
+        given: &Map<String, Value>,
+    ) -> Result<(), Reply> {
+        let drops = &self.quirks.put_drops;
+        account.merge(given, drops, &self.quirks)?;
+        let user_name = given.get("userName").and_then(Value::as_str);
+        let user_name = user_name.filter(|name| is_address(name) && !is_dropped(drops, "userName"));
+        let email = work_email(given).filter(|_| !is_dropped(drops, "emails"));
+        let email = match (email, self.quirks.email_change) {
+            (None, _) | (_, EmailChange::Dropped) => None,
+            (Some(email), EmailChange::Anywhere) => Some(email),
+            (Some(email), _) if fold(email) == fold(&account.email) => Some(email),
+            (Some(email), _) if !self.is_foreign(email) => Some(email),
+            (Some(_), EmailChange::AssociatedSilent) => None,
+            (Some(_), EmailChange::Associated) => {
                 let detail = "Domain name doesn't match. Please contact the Zoom Customer Support \
                               to set managed domains for your account.";
                 return Err(Reply::error(400, detail));
             }
-            if self
-                .users
-                .by_name
-                .get(&new)
-                .is_some_and(|other| *other != key)
-            {
-                return Err(exists());
-            }
-            if old != fold(&account.user_name) {
-                self.users.by_name.remove(&old);
-            }
-            self.users.by_name.insert(new, key);
+        };
+        self.rename(key, account, user_name, email)
+    }
+
+    fn rename(
+        &mut self,
+        key: u64,
+        account: &mut Account,
+        user_name: Option<&str>,
+        email: Option<&str>,
+    ) -> Result<(), Reply> {
+        let before = [fold(&account.user_name), fold(&account.email)];
+        let user_name = user_name.unwrap_or(&account.user_name).to_owned();
+        let email = email.unwrap_or(&account.email).to_owned();
+        let after = [fold(&user_name), fold(&email)];
+        let names = &mut self.users.by_name;
+        if after
+            .iter()
+            .any(|name| names.get(name).is_some_and(|other| *other != key))
+        {
+            return Err(exists());
         }
-        email.clone_into(&mut account.email);
+        for name in &before {
+            names.remove(name);
+        }
+        for name in after {
+            names.insert(name, key);
+        }
+        account.user_name = user_name;
+        account.email = email;
         Ok(())
+    }
+
+    /// The operations of a PATCH. `Operations` needs its capital.
+    fn operations<'a>(&self, given: &'a Map<String, Value>) -> Option<&'a [Value]> {
+        let any_case = self.quirks.any_case_operations;
+        let mut found = given.iter().filter(|(key, _)| {
+            *key == "Operations" || (any_case && key.eq_ignore_ascii_case("operations"))
+        });
+        match found.next() {
+            Some((_, Value::Array(operations))) => Some(operations),
+            _ => None,
+        }
     }
 }
 
@@ -291,29 +443,6 @@ fn unknown() -> Reply {
 
 fn exists() -> Reply {
     Reply::error(409, "The user already exists")
-}
-
-/// What the operations say about `active`: any `op` in any case, with the path or inside a value. The last one counts.
-/// `Operations` needs its capital.
-fn patched_active(given: &Map<String, Value>) -> Option<bool> {
-    let Some(Value::Array(operations)) = given.get("Operations") else {
-        return None;
-    };
-    let mut said = operations.iter().filter_map(|operation| {
-        let op = operation["op"].as_str()?;
-        if !op.eq_ignore_ascii_case("replace") && !op.eq_ignore_ascii_case("add") {
-            return None;
-        }
-        let value = operation.get("value")?;
-        match operation.get("path").and_then(Value::as_str).unwrap_or("") {
-            "" => truth(value.get("active")?),
-            path if path.eq_ignore_ascii_case("active") => {
-                truth(value.get("active").unwrap_or(value))
-            }
-            _ => None,
-        }
-    });
-    said.next_back()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! is. Pure: a call and the time in, a reply out.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
@@ -14,6 +13,8 @@ use crate::provision::call::Method;
 use super::Options;
 use super::faults::mix;
 use super::groups::Groups;
+use super::quirks::{ErrorShape, Permission, Quirks};
+use super::rate::{Header, Rates};
 use super::users::Users;
 
 /// RFC 3986 2.3: what needs no encoding in a path.
@@ -22,6 +23,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+const NO_SUCH_PATH: &str = "The requested resource does not exist.";
 
 /// An account as it is, for asserting how things ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,6 +65,54 @@ pub(super) struct Call<'a> {
     pub(super) query: Option<&'a str>,
     /// As it came.
     pub(super) body: &'a [u8],
+    /// Whose it is.
+    pub(super) door: Door,
+    /// `Authorization`, as it came.
+    pub(super) authorization: Option<&'a str>,
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// The SCIM API.
+    Scim,
+    /// The token endpoint.
+    Token,
+}
+
+/// What a path below the base URL is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Endpoint {
+    Users,
+    User,
+    Groups,
+    Group,
+}
+
+impl Endpoint {
+    /// The endpoint, and the id if it is of one resource. `None`: Zoom has no such path.
+    pub(super) fn of(path: &str, any_case: bool) -> Option<(Self, String)> {
+        let path = path.strip_prefix('/')?;
+        let (collection, id) = match path.split_once('/') {
+            None => (path, None),
+            Some((collection, id)) => (collection, Some(id)),
+        };
+        let is =
+            |name: &str| collection == name || (any_case && collection.eq_ignore_ascii_case(name));
+        let endpoint = match id {
+            None if is("Users") => Self::Users,
+            None if is("Groups") => Self::Groups,
+            Some(_) if is("Users") => Self::User,
+            Some(_) if is("Groups") => Self::Group,
+            _ => return None,
+        };
+        let id = percent_decode_str(id.unwrap_or("")).decode_utf8_lossy();
+        Some((endpoint, id.into_owned()))
+    }
+
+    fn is_of_users(self) -> bool {
+        matches!(self, Self::Users | Self::User)
+    }
 }
 
 /// One reply.
@@ -71,6 +122,8 @@ pub(super) struct Reply {
     pub(super) body: Option<Value>,
     /// Whether anything changed.
     pub(super) effect: bool,
+    /// Headers beyond those of the body.
+    pub(super) headers: Vec<Header>,
 }
 
 impl Reply {
@@ -80,6 +133,7 @@ impl Reply {
             status,
             body: Some(body),
             effect: false,
+            headers: Vec::new(),
         }
     }
 
@@ -89,12 +143,18 @@ impl Reply {
             status: 204,
             body: None,
             effect,
+            headers: Vec::new(),
         }
     }
 
     /// Zoom's error: the status is a number, and there is no scimType.
     pub(super) fn error(status: u16, detail: &str) -> Self {
         Self::new(status, error_body(status, detail))
+    }
+
+    /// An error in the form of Zoom's REST API, which its common layer uses everywhere.
+    pub(super) fn rest(status: u16, code: u16, message: &str) -> Self {
+        Self::new(status, json!({"code": code, "message": message}))
     }
 
     /// The same, of a write that changed something if `effect`.
@@ -132,72 +192,156 @@ pub(super) struct Zoom {
     pub(super) base_url: String,
     pub(super) users: Users,
     pub(super) groups: Groups,
-    pub(super) lookup_lag: Duration,
-    associated_domains: Option<HashSet<String>>,
+    pub(super) quirks: Quirks,
+    pub(super) rates: Rates,
+    /// The addresses of those who were disassociated: they have a free account now.
+    pub(super) free_accounts: HashSet<String>,
+    /// Folded, as in the quirks.
+    associated_domains: HashSet<String>,
     preexisting: HashSet<String>,
+    /// How many errors were answered, for those that go in turns.
+    errors: u64,
     seed: u64,
     made: u64,
 }
 
 impl Zoom {
     pub(super) fn new(options: &Options, base_url: String) -> Self {
-        let folded = |texts: &Vec<String>| texts.iter().map(|text| fold(text)).collect();
         let mut zoom = Self {
             base_url,
             users: Users::default(),
             groups: Groups::default(),
-            lookup_lag: options.lookup_lag,
-            associated_domains: options.associated_domains.as_ref().map(folded),
-            preexisting: folded(&options.preexisting),
+            quirks: Quirks::default(),
+            rates: Rates::default(),
+            free_accounts: HashSet::new(),
+            associated_domains: HashSet::new(),
+            preexisting: HashSet::new(),
+            errors: 0,
             seed: options.seed,
             made: 0,
         };
-        if let Some(name) = &options.default_group {
-            zoom.add_default_group(name, options.clock.now());
-        }
+        zoom.set_quirks(options.quirks.clone(), options.clock.now());
         zoom
+    }
+
+    /// Behaves so from now on. What is there stays as it is; only the default group is made or named.
+    pub(super) fn set_quirks(&mut self, quirks: Quirks, now: Timestamp) {
+        let folded = |texts: &[String]| texts.iter().map(|text| fold(text)).collect();
+        self.associated_domains = folded(&quirks.associated_domains);
+        self.preexisting = folded(&quirks.preexisting);
+        let before = std::mem::replace(&mut self.quirks, quirks);
+        if before.default_group != self.quirks.default_group {
+            let name = self.quirks.default_group.clone();
+            self.name_default_group(&name, now);
+        }
     }
 
     /// Carries out one call.
     pub(super) fn answer(&mut self, call: Call<'_>, now: Timestamp) -> Reply {
-        let (collection, id) = match call.path.strip_prefix('/') {
-            None => ("", None),
-            Some(path) => match path.split_once('/') {
-                None => (path, None),
-                Some((collection, id)) => {
-                    let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
-                    (collection, Some(id))
-                }
-            },
+        let reply = match self.carry_out(call, now) {
+            Ok(reply) => reply,
+            Err(refused) => self.in_its_envelope(refused),
         };
-        let done = match (collection, call.method, id.as_deref()) {
-            ("Users", Some(Method::Get), None) => self.list_users(call.query, now),
-            ("Users", Some(Method::Post), None) => self.create_user(call.body, now),
-            ("Users", Some(Method::Get), Some(id)) => self.get_user(id),
-            ("Users", Some(Method::Put), Some(id)) => self.put_user(id, call.body, now),
-            ("Users", Some(Method::Patch), Some(id)) => self.patch_user(id, call.body, now),
-            ("Users", Some(Method::Delete), Some(id)) => self.delete_user(id),
-            ("Groups", Some(Method::Get), None) => self.list_groups(call.query),
-            ("Groups", Some(Method::Post), None) => self.create_group(call.body, now),
-            ("Groups", Some(Method::Get), Some(id)) => self.get_group(id),
-            ("Groups", Some(Method::Patch), Some(id)) => self.patch_group(id, call.body, now),
-            ("Groups", Some(Method::Delete), Some(id)) => self.delete_group(id),
-            _ => Err(Reply::error(404, "The requested resource does not exist.")),
+        debug_assert!(
+            reply.status < 400 || !reply.effect,
+            "an error has no effect"
+        );
+        reply
+    }
+
+    fn carry_out(&mut self, call: Call<'_>, now: Timestamp) -> Result<Reply, Reply> {
+        let none = || Reply::error(404, NO_SUCH_PATH);
+        let (endpoint, id) =
+            Endpoint::of(call.path, self.quirks.any_case_paths).ok_or_else(none)?;
+        let method = call.method.ok_or_else(none)?;
+        self.check_account(method, endpoint)?;
+        let (id, body) = (id.as_str(), call.body);
+        match (endpoint, method) {
+            (Endpoint::Users, Method::Get) => self.list_users(call.query, now),
+            (Endpoint::Users, Method::Post) => self.create_user(body, now),
+            (Endpoint::User, Method::Get) => self.get_user(id, now),
+            (Endpoint::User, Method::Put) => self.put_user(id, body, now),
+            (Endpoint::User, Method::Patch) => self.patch_user(id, body, now),
+            (Endpoint::User, Method::Delete) => self.delete_user(id),
+            (Endpoint::Groups, Method::Get) => self.list_groups(call.query, now),
+            (Endpoint::Groups, Method::Post) => self.create_group(body, now),
+            (Endpoint::Group, Method::Get) => self.get_group(id, now),
+            (Endpoint::Group, Method::Patch) => self.patch_group(id, body, now),
+            (Endpoint::Group, Method::Delete) => self.delete_group(id),
+            _ => Err(none()),
+        }
+    }
+
+    /// What stands in the way of every call of a kind: no Single Sign-On, a permission that is missing.
+    fn check_account(&self, method: Method, endpoint: Endpoint) -> Result<(), Reply> {
+        if self.quirks.sso_off && endpoint.is_of_users() {
+            return Err(Reply::error(400, "Account has not enabled Single Sign-On."));
+        }
+        let needed = match (endpoint.is_of_users(), method) {
+            (true, Method::Get) => Permission::UserRead,
+            (true, _) => Permission::UserEdit,
+            (false, Method::Get) => Permission::GroupRead,
+            (false, _) => Permission::GroupEdit,
         };
-        done.unwrap_or_else(|refused| refused)
+        if self.quirks.missing_permissions.contains(&needed) {
+            let detail = format!(
+                "The request was denied due to insufficient permissions: \"{}\".",
+                needed.name()
+            );
+            return Err(Reply::error(403, &detail));
+        }
+        Ok(())
+    }
+
+    /// A SCIM error as this account writes it.
+    fn in_its_envelope(&mut self, mut refused: Reply) -> Reply {
+        let detail = refused
+            .body
+            .as_ref()
+            .and_then(|body| body["detail"].as_str());
+        let Some(detail) = detail.map(str::to_owned) else {
+            return refused;
+        };
+        refused.status = match refused.status {
+            404 if detail != NO_SUCH_PATH => self.quirks.not_found_status,
+            409 => self.quirks.exists_status,
+            status => status,
+        };
+        self.errors += 1;
+        let rest = match self.quirks.error_shape {
+            ErrorShape::Scim => false,
+            ErrorShape::Rest => true,
+            ErrorShape::Mixed => self.errors.is_multiple_of(2),
+        };
+        if rest {
+            // 300 is the general code of Zoom's REST API.
+            let code = if refused.status == 400 {
+                300
+            } else {
+                refused.status
+            };
+            refused.body = Some(json!({"code": code, "message": detail}));
+        } else if let Some(body) = &mut refused.body {
+            body["status"] = match self.quirks.error_status_text {
+                true => refused.status.to_string().into(),
+                false => refused.status.into(),
+            };
+        }
+        refused
     }
 
     /// Whether a user of this address stays pending until they accept.
     pub(super) fn stays_pending(&self, email: &str) -> bool {
-        self.is_foreign(email) || self.preexisting.contains(&fold(email))
+        let folded = fold(email);
+        self.is_foreign(email)
+            || self.preexisting.contains(&folded)
+            || self.free_accounts.contains(&folded)
     }
 
     /// Whether the address is of none of the Associated Domains.
     pub(super) fn is_foreign(&self, email: &str) -> bool {
         let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
-        self.associated_domains
-            .as_ref()
-            .is_some_and(|domains| !domains.contains(&fold(domain)))
+        !self.associated_domains.is_empty() && !self.associated_domains.contains(&fold(domain))
     }
 
     /// A new key, and an id of 22 characters of which every third holds an `&`, as Zoom's can.
@@ -205,7 +349,7 @@ impl Zoom {
         const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         self.made += 1;
         let mut id = String::from("k");
-        if self.made % 3 == 1 {
+        if self.made % 3 == 1 && !self.quirks.plain_ids {
             id.push('&');
         } else {
             id.push('u');
@@ -239,18 +383,22 @@ pub(super) fn zulu(at: Timestamp) -> String {
 
 /// `meta` of a user or group.
 pub(super) fn meta(
+    quirks: &Quirks,
     kind: &str,
     location: String,
     (created, modified): (Timestamp, Timestamp),
     version: u64,
 ) -> Value {
-    json!({
+    let mut meta = json!({
         "resourceType": kind,
         "location": location,
         "version": version.to_string(),
-        "created": zulu(created),
-        "lastModified": zulu(modified),
-    })
+    });
+    if !quirks.meta_without_dates {
+        meta["created"] = zulu(created).into();
+        meta["lastModified"] = zulu(modified).into();
+    }
+    meta
 }
 
 /// Where a user or group is.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use usher::journal::record::{Event, Status};
 use usher::journal::report::Query;
-use usher::sandbox::{AccountView, Chaos, Counts, Options, Sandbox, State};
+use usher::sandbox::{AccountView, Chaos, Counts, Options, Quirks, Sandbox, State};
 use usher::store::Store;
 
 use crate::house::{Knock, PATIENCE, Plan, text};
@@ -59,7 +59,10 @@ async fn kill_nine_loses_nothing_doubles_nobody_and_hides_no_operation() {
     println!("crash: USHER_SEED={seed}");
     let begun = Instant::now();
     let sandbox = Sandbox::start(Options {
-        lookup_lag: LAG,
+        quirks: Quirks {
+            lookup_lag_ms: u64::try_from(LAG.as_millis()).expect("a second or so"),
+            ..Quirks::default()
+        },
         seed,
         ..Options::default()
     })
@@ -69,6 +72,7 @@ async fn kill_nine_loses_nothing_doubles_nobody_and_hides_no_operation() {
         lose_before_percent: 15,
         lose_after_percent: 15,
         error_percent: 1,
+        ..Chaos::default()
     }));
     let folder = tempfile::tempdir().expect("a folder");
     let plan = Plan {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use usher::sandbox::{Fault, Options, What};
+use usher::sandbox::{Fault, Options, Quirks, What};
 
 use crate::house::{Answer, House, Plan, TOKEN};
 
@@ -655,7 +655,10 @@ async fn people_are_found_where_zoom_knows_them_by_more_than_a_name() {
     // Zoom needs userName, both names, a work e-mail, displayName and active: whatever miniOrange left out is filled in.
     let plan = Plan {
         sandbox: Options {
-            associated_domains: Some(vec![String::from("x.example")]),
+            quirks: Quirks {
+                associated_domains: vec![String::from("x.example")],
+                ..Quirks::default()
+            },
             ..Options::default()
         },
         ..Plan::default()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use usher::journal::record::Status;
 use usher::journal::report::Query;
-use usher::sandbox::{Fault, Options, What};
+use usher::sandbox::{Fault, Options, Quirks, What};
 
 use crate::house::{House, Plan};
 
@@ -1174,7 +1174,10 @@ async fn a_slow_application_does_not_keep_the_client_waiting() {
 #[tokio::test]
 async fn a_pending_account_is_said_and_not_made_again() {
     let sandbox = Options {
-        associated_domains: Some(vec![String::from("x.example")]),
+        quirks: Quirks {
+            associated_domains: vec![String::from("x.example")],
+            ..Quirks::default()
+        },
         ..Options::default()
     };
     let house = House::with(Plan {

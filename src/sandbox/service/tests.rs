@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::{Chaos, Fault, Options, Sandbox, Seen, What};
+use super::super::{Chaos, Fault, Options, Quirks, Sandbox, Seen, What};
 use crate::clock::{Clock, Timestamp};
+use crate::provision::call::Method;
 
 const TOKEN: &str = "Authorization: Bearer sandbox-token\r\n";
 
@@ -383,6 +384,7 @@ async fn chaos_loses_writes_and_counts_them() {
         lose_before_percent: 25,
         lose_after_percent: 25,
         error_percent: 25,
+        ..Chaos::default()
     }));
     let (mut lost, mut made) = (0, 0);
     for number in 0..60 {
@@ -490,4 +492,145 @@ async fn other_processes_control_it_over_http() {
             "{line} {body}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_token_that_was_given_opens_the_door() {
+    let (sandbox, clock) = start();
+    // sandbox-client:sandbox-secret
+    let basic = "Authorization: Basic c2FuZGJveC1jbGllbnQ6c2FuZGJveC1zZWNyZXQ=\r\n";
+    let line = "POST /oauth/token?grant_type=account_credentials&account_id=sandbox-account";
+    let text = send(&sandbox, line, basic, "").await;
+    assert!(
+        text.contains("content-type: application/json;charset=UTF-8\r\n"),
+        "{text}"
+    );
+    let (status, given) = call(&sandbox, line, basic, "").await;
+    assert_eq!((status, &given["expires_in"]), (200, &3599.into()));
+    let token = given["access_token"].as_str().expect("a token");
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(call(&sandbox, "GET /scim2/Users", &bearer, "").await.0, 200);
+    clock.advance(Duration::from_secs(3600));
+    let (status, body) = call(&sandbox, "GET /scim2/Users", &bearer, "").await;
+    assert_eq!((status, &body["code"]), (401, &124.into()));
+
+    // Faults of the API pass it by, and it has its own.
+    fail(&sandbox, What::LoseBefore);
+    sandbox.state().fail_next(Fault {
+        calls: 1,
+        matching: Some((Method::Post, String::from("/oauth/token"))),
+        what: What::Garbage,
+    });
+    let (status, body) = call(&sandbox, line, basic, "").await;
+    assert!(status == 200 && body.is_string(), "{status} {body}");
+    assert_eq!(call(&sandbox, line, basic, "").await.0, 200);
+    assert_eq!(call(&sandbox, line, "", "").await.0, 401);
+    assert_eq!(call(&sandbox, "GET /oauth/token", basic, "").await.0, 404);
+    assert_eq!(call(&sandbox, "GET /scim2/Users", TOKEN, "").await.0, 0);
+    sandbox.state().tokens_requested(5).await;
+    assert_eq!(sandbox.state().token_requests(), 5);
+    let (_, counts) = call(&sandbox, "GET /control/counts", "", "").await;
+    assert_eq!(counts["TOKEN"]["statuses"], json!({"200": 4, "401": 1}));
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn quirks_are_read_and_changed_over_http() {
+    let (sandbox, clock) = start();
+    let control = async |line: &str, body: &str| call(&sandbox, line, "", body).await;
+    let (status, before) = control("GET /control/quirks", "").await;
+    assert_eq!((status, &before), (200, &json!(Quirks::default())));
+    let changes = r#"{"light":1,"retry_after":"iso","plain_media_type":true}"#;
+    let (status, after) = control("POST /control/quirks", changes).await;
+    assert_eq!((status, &after["light"]), (200, &1.into()));
+    assert_eq!(control("GET /control/quirks", "").await.1, after);
+    for body in [r#"{"light":2,"quantum":1}"#, r#"{"light":"x"}"#, "", "[]"] {
+        let (status, body) = control("POST /control/quirks", body).await;
+        assert!(status == 400 && body["error"].is_string(), "{body}");
+    }
+    assert_eq!(sandbox.state().quirks().light, 1);
+
+    let text = send(&sandbox, "POST /scim2/Users", TOKEN, &user("a@x.y")).await;
+    for part in [
+        "HTTP/1.1 201 ",
+        "content-type: application/json;charset=UTF-8\r\n",
+        "x-ratelimit-category: Light\r\n",
+        "x-ratelimit-type: QPS\r\n",
+        "x-ratelimit-limit: 1\r\n",
+        "x-ratelimit-remaining: 0\r\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = send(&sandbox, "POST /scim2/Users", TOKEN, &user("b@x.y")).await;
+    for part in [
+        "HTTP/1.1 429 ",
+        "x-ratelimit-reset: 2\r\n",
+        "retry-after: 1970-01-01T00:00:02Z\r\n",
+        "You have reached the maximum per-second rate limit for this API. Try again later.",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(
+        call(&sandbox, "POST /scim2/Users", TOKEN, &user("b@x.y"))
+            .await
+            .0,
+        201
+    );
+    // The start's come back.
+    assert_eq!(control("POST /control/reset", "").await.0, 200);
+    assert_eq!(sandbox.state().quirks(), Quirks::default());
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_held_is_under_way_until_the_answer() {
+    let (sandbox, _) = start();
+    sandbox.state().set_quirks(Quirks {
+        one_call_a_user: true,
+        ..Quirks::default()
+    });
+    fail(&sandbox, What::Hold);
+    let mut held = Box::pin(call(&sandbox, "DELETE /scim2/Users/x", TOKEN, ""));
+    tokio::select! {
+        biased;
+        answer = &mut held => panic!("not held: {answer:?}"),
+        () = sandbox.state().arrived(1) => {}
+    }
+    let get = async |id| call(&sandbox, &format!("GET /scim2/Users/{id}"), TOKEN, "").await;
+    let (status, body) = get("x").await;
+    let text =
+        "Too many concurrent requests. A request to disassociate this user has already been made.";
+    assert_eq!((status, &body["message"]), (429, &text.into()));
+    assert_eq!(sandbox.state().counts()["GET"].refused_for_rate, 1);
+    assert_eq!(get("y").await.0, 404);
+    sandbox.state().release();
+    assert_eq!(held.await.0, 404);
+    assert_eq!(get("x").await.0, 404);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn chaos_is_of_reads_and_tokens_if_it_is_told_so() {
+    let (sandbox, _) = start();
+    let line = "POST /oauth/token";
+    let chaos = Chaos {
+        lose_before_percent: 100,
+        ..Chaos::default()
+    };
+    for (reads, tokens) in [(false, false), (true, false), (false, true)] {
+        sandbox.state().chaos(Some(Chaos {
+            reads,
+            tokens,
+            ..chaos
+        }));
+        let read = call(&sandbox, "GET /scim2/Users", TOKEN, "").await.0;
+        let token = call(&sandbox, line, "", "").await.0;
+        assert_eq!((read == 0, token == 0), (reads, tokens));
+        assert_eq!(
+            call(&sandbox, "DELETE /scim2/Users/x", TOKEN, "").await.0,
+            0
+        );
+    }
+    sandbox.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value::Null;
 use serde_json::json;
 
-use super::super::{Options, State};
+use super::super::{Options, Quirks, State};
 use super::*;
 use crate::clock::Clock;
 
@@ -16,8 +16,11 @@ const LOGIN: &str = "urn:us:zoom:scim:schemas:extension:1.0:ZoomUser";
 
 fn associated() -> State {
     State::new(Options {
-        associated_domains: Some(vec![String::from("Example.com")]),
-        preexisting: vec![String::from("Old@example.com")],
+        quirks: Quirks {
+            associated_domains: vec![String::from("Example.com")],
+            preexisting: vec![String::from("Old@example.com")],
+            ..Quirks::default()
+        },
         clock: Clock::manual(Timestamp(1_795_465_845_120)),
         ..Options::default()
     })
@@ -530,7 +533,10 @@ fn ids_are_short_distinct_and_often_hold_an_ampersand() {
 fn a_new_account_may_stay_out_of_lists_for_a_while() {
     let clock = Clock::manual(Timestamp(1_000));
     let state = State::new(Options {
-        lookup_lag: Duration::from_secs(5),
+        quirks: Quirks {
+            lookup_lag_ms: 5_000,
+            ..Quirks::default()
+        },
         clock: clock.clone(),
         ..Options::default()
     });
