@@ -141,10 +141,7 @@ fn table(trial: &Trial) -> String {
     let mut text = String::new();
     for step in &trial.steps {
         let outcome = step.outcome.as_str();
-        text.push_str(&format!(
-            "{:<6} {outcome:<8} {}\n",
-            step.step, step.detail
-        ));
+        text.push_str(&format!("{:<6} {outcome:<8} {}\n", step.step, step.detail));
     }
     match &trial.mend {
         Some(mend) => text.push_str(&format!("\n{mend}\n")),

@@ -69,9 +69,9 @@ impl Console {
         match route {
             Ok(Route::Healthz) => self.healthz(),
             Ok(Route::Readyz) => self.readyz(),
-            Ok(Route::Report | Route::Statistics | Route::Test) => fault(&Fault::NotFound(String::from(
-                "There is no such admin endpoint on this address.",
-            ))),
+            Ok(Route::Report | Route::Statistics | Route::Test) => fault(&Fault::NotFound(
+                String::from("There is no such admin endpoint on this address."),
+            )),
             Err(refused) => fault(&refused),
         }
     }

@@ -5,7 +5,7 @@
 //! headers. It never looks into a body, waits for the pace or decides whether to try again.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,12 +187,7 @@ impl Upstream {
         Ok(chain.iter().map(|der| der.to_vec()).collect())
     }
 
-    async fn carry(
-        &self,
-        call: &Call,
-        authorization: &HeaderValue,
-        deadline: Timestamp,
-    ) -> Answer {
+    async fn carry(&self, call: &Call, authorization: &HeaderValue, deadline: Timestamp) -> Answer {
         let mut request = match self.request(call, authorization) {
             Ok(request) => request,
             Err(text) => return Answer::NotSent(text),

@@ -14,7 +14,8 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    USER_AGENT,
 };
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
@@ -261,6 +262,8 @@ impl Source {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, form);
+        // hyper leaves it out of an empty POST, and some servers answer 411 then (RFC 9110 8.6).
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         let agent = concat!("usher/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         let host = self.host();

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::shape::{
-    Application, Credentials, DeliveryMode, Groups, MaxRemovals, Mode, OutOfScope, Pace, ProfileName,
-    Safety, Secret, Taking, Users, WhenUnavailable,
+    Application, Credentials, DeliveryMode, Groups, MaxRemovals, Mode, OutOfScope, Pace,
+    ProfileName, Safety, Secret, Taking, Users, WhenUnavailable,
 };
 use crate::provision::call::Class;
 use crate::upstream::peer::{Act, peer};
@@ -14,7 +14,8 @@ const START: Timestamp = Timestamp(1_000_000);
 const LATE: Timestamp = Timestamp(1_030_000);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
-fn application(base_url: &str, token: &str) -> Application {
+/// An application with a bearer token and everything else at hand.
+pub(in crate::upstream) fn application(base_url: &str, token: &str) -> Application {
     Application {
         name: "zoom".into(),
         profile: ProfileName::Scim,
@@ -58,6 +59,16 @@ fn application(base_url: &str, token: &str) -> Application {
         },
         map_user: Vec::new(),
         map_group: Vec::new(),
+    }
+}
+
+impl Upstream {
+    /// Where its tokens come from.
+    pub(in crate::upstream) fn source(&self) -> &token::Source {
+        match &self.credentials {
+            super::Credentials::Tokens(source) => source,
+            super::Credentials::Bearer(_) => panic!("a token that does not change"),
+        }
     }
 }
 
@@ -110,7 +121,10 @@ async fn requests_are_built_from_a_fixed_list() {
     let upstream = upstream(&url).0;
     let mut heads = Vec::new();
     for call in [get(), post()] {
-        assert_eq!(upstream.call(&call, LATE).await.answer, reply(200, "{}", None));
+        assert_eq!(
+            upstream.call(&call, LATE).await.answer,
+            reply(200, "{}", None)
+        );
         let text = told.recv().await.unwrap();
         let mut lines: Vec<_> = text.split("\r\n").map(str::to_owned).collect();
         lines[1..].sort();
@@ -196,8 +210,7 @@ async fn what_may_have_been_seen_is_lost() {
             "broke off",
         ),
         (
-            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"
-                .to_vec(),
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
             "compressed",
         ),
         (huge(&length), "answer too large"),
@@ -259,7 +272,8 @@ async fn without_a_connection_nothing_was_sent() {
     );
     clock.advance(LATE.since(START));
     let answer = task.await.unwrap().answer;
-    assert_eq!(answer, Answer::NotSent("no connection in time".into()));
+    let why = "cannot connect: connecting, TLS handshake included, took longer than 10 s";
+    assert_eq!(answer, Answer::NotSent(why.into()));
 
     // The deadline has passed already.
     let answer = late.call(&post(), LATE).await.answer;
@@ -275,13 +289,19 @@ async fn a_connection_that_dies_under_a_call_is_never_tried_again() {
     ];
     let (url, mut told) = peer(acts).await;
     let upstream = upstream(&url).0;
-    assert_eq!(upstream.call(&post(), LATE).await.answer, reply(200, "{}", None));
+    assert_eq!(
+        upstream.call(&post(), LATE).await.answer,
+        reply(200, "{}", None)
+    );
     let answer = upstream.call(&post(), LATE).await.answer;
     assert!(
         matches!(&answer, Answer::Lost(text) if text.contains("no answer")),
         "{answer:?}"
     );
-    assert_eq!(upstream.call(&post(), LATE).await.answer, reply(200, "{}", None));
+    assert_eq!(
+        upstream.call(&post(), LATE).await.answer,
+        reply(200, "{}", None)
+    );
     for _ in 0..3 {
         assert!(told.try_recv().is_ok());
     }

@@ -245,7 +245,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn granted(more: &str) -> Granted {
-        read(200, format!("{{\"access_token\":\"t0k\"{more}}}").as_bytes()).expect(more)
+        read(
+            200,
+            format!("{{\"access_token\":\"t0k\"{more}}}").as_bytes(),
+        )
+        .expect(more)
     }
 
     #[test]
@@ -374,10 +378,7 @@ mod tests {
         assert_eq!(said.said.as_deref(), Some("no   [31mway"));
         let long = format!("{{\"message\":\"{}\"}}", "\u{e9}".repeat(1_000));
         let long = read(400, long.as_bytes()).expect_err("refused");
-        assert_eq!(
-            long.said.map(|said| said.chars().count()),
-            Some(WORDS)
-        );
+        assert_eq!(long.said.map(|said| said.chars().count()), Some(WORDS));
     }
 
     proptest! {
