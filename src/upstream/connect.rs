@@ -210,14 +210,16 @@ fn in_words(error: &rustls::Error, own_authority: bool) -> String {
                 "its certificate is for another name: the host in the URL must be one that the certificate names",
             )
         }
-        CertificateError::UnknownIssuer if own_authority => String::from(
-            "its certificate was issued by nobody in the file that `ca` names, which is all that is trusted here",
-        ),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature if own_authority => {
+            String::from(
+                "its certificate was issued by nobody in the file that `ca` names, which is all that is trusted here",
+            )
+        }
         CertificateError::UnknownIssuer => String::from(
             "its certificate was issued by an authority that this machine does not trust: if that is your own authority, or a proxy that opens TLS on the way, add `ca` with the authority's PEM file to this application",
         ),
         other => format!(
-            "its certificate is not accepted ({other}): a certificate that is its own issuer is trusted nowhere; add `ca` with the authority's PEM file to this application"
+            "its certificate is not accepted ({other}): if it is of your own making, have it issued by an authority and add `ca` with the authority's PEM file to this application"
         ),
     }
 }
