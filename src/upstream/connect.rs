@@ -224,18 +224,26 @@ fn in_words(error: &rustls::Error, own_authority: bool) -> String {
     }
 }
 
-/// When a certificate (DER) ends, in milliseconds since the epoch. `None` if it does not read; rustls has looked at all that matters
-/// for trust, so this reads just as far as it needs (RFC 5280 4.1).
+/// When a certificate (DER) ends. `None` if it does not read; rustls has looked at all that matters for trust, so this
+/// reads just as far as it needs (RFC 5280 4.1).
 pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
-    let (tbs, _) = element(element(certificate, 0x30)?.0, 0x30)?;
+    let certificate = first(certificate)?.content(0x30)?;
+    let tbs = first(certificate)?.content(0x30)?;
     // The version is optional; serial number, signature algorithm and issuer come before the validity.
-    let mut rest = element(tbs, 0xa0).map_or(tbs, |(_, rest)| rest);
+    let version = first(tbs)?;
+    let mut rest = if version.tag == 0xa0 {
+        version.rest
+    } else {
+        tbs
+    };
     for tag in [0x02, 0x30, 0x30] {
-        rest = element(rest, tag)?.1;
+        let passed = first(rest)?;
+        passed.content(tag)?;
+        rest = passed.rest;
     }
-    let (_, after) = any(element(rest, 0x30)?.0)?;
-    let (tag, time) = any(after)?.0;
-    let digits = std::str::from_utf8(time).ok()?.strip_suffix('Z')?;
+    let validity = first(rest)?.content(0x30)?;
+    let Element { tag, content, .. } = first(first(validity)?.rest)?;
+    let digits = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
     // UTCTime has two digits of the year: 50 to 99 are of the last century (RFC 5280 4.1.2.5.1).
     let digits = match (tag, digits.get(..2)?) {
         (0x17, year) if year >= "50" => format!("19{digits}"),
@@ -254,14 +262,22 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     ))
 }
 
-/// The content of the first DER element, which has this tag, and what comes after it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let ((found, content), rest) = any(der)?;
-    (found == tag).then_some((content, rest))
+/// A DER element, and what comes after it (X.690 8.1).
+struct Element<'a> {
+    tag: u8,
+    content: &'a [u8],
+    rest: &'a [u8],
 }
 
-/// Tag and content of the first DER element, and what comes after it.
-fn any(der: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
+impl<'a> Element<'a> {
+    /// The content, if it is of this tag.
+    fn content(&self, tag: u8) -> Option<&'a [u8]> {
+        (self.tag == tag).then_some(self.content)
+    }
+}
+
+/// The first element.
+fn first(der: &[u8]) -> Option<Element<'_>> {
     let (tag, der) = der.split_first()?;
     let (first, der) = der.split_first()?;
     let (length, der) = if *first < 0x80 {
@@ -278,7 +294,11 @@ fn any(der: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
         (length, der)
     };
     let (content, rest) = der.split_at_checked(length)?;
-    Some(((*tag, content), rest))
+    Some(Element {
+        tag: *tag,
+        content,
+        rest,
+    })
 }
 
 #[cfg(test)]

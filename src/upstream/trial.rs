@@ -162,7 +162,8 @@ fn judge(found: &Findings, steps: &mut Vec<Judged>) -> Result<(), String> {
         }
         Ok(Connected::Tls(ends)) => {
             let ends = ends.map_or_else(String::new, |ends| {
-                format!("; its certificate ends {}", day(ends))
+                let days = ends.since(found.now).as_secs() / 86_400;
+                format!("; its certificate ends {}, in {days} days", day(ends))
             });
             steps.push(("tls", Outcome::Ok, format!("connected to {host}{ends}")));
         }
@@ -239,15 +240,21 @@ fn scope_of(
     Ok(())
 }
 
-/// Zoom's code 4700, or its words.
+/// Zoom says so in words or by its codes 4700 and 4711, which it also gives for a token that is empty or has ended.
 fn lacks_scope(answer: &Answer) -> bool {
-    let Answer::Reply { status, body, .. } = answer else {
+    let Answer::Reply {
+        status: 400 | 401 | 403,
+        body,
+        ..
+    } = answer
+    else {
         return false;
     };
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    // Its own words are about its own code: 4700 is given for a bad token too.
     let said = words(&value).to_lowercase();
-    matches!(status, 400 | 401 | 403) && said.contains("scope")
+    let code = value.get("code").and_then(Value::as_u64);
+    let other = said.contains("empty") || said.contains("expired");
+    said.contains("scope") || (matches!(code, Some(4700 | 4711)) && !other)
 }
 
 fn words(value: &Value) -> &str {

@@ -7,7 +7,7 @@ use crate::config::shape::{
 };
 use crate::provision::call::Class;
 use crate::upstream::peer::{Act, peer};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const START: Timestamp = Timestamp(1_000_000);
@@ -245,6 +245,27 @@ async fn a_call_that_is_never_answered_is_lost_at_the_deadline() {
     let Called { answer, ms, .. } = task.await.unwrap();
     assert_eq!(answer, Answer::Lost("no whole answer in time".into()));
     assert_eq!(ms, 30_000);
+}
+
+/// However little at a time an answer comes, the deadline is that of the whole.
+#[tokio::test]
+async fn an_answer_that_drips_is_lost_at_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (upstream, clock) = upstream(&format!("http://{}", listener.local_addr().unwrap()));
+    let task = tokio::spawn(async move { upstream.call(&post(), LATE).await.answer });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let dripping = tokio::spawn(async move {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        while stream.write_all(b" ").await.is_ok() {
+            clock.advance(Duration::from_millis(500));
+            tokio::task::yield_now().await;
+        }
+    });
+    let answer = task.await.unwrap();
+    assert_eq!(answer, Answer::Lost("no whole answer in time".into()));
+    // The connection does not go back to the pool: it is closed.
+    dripping.await.unwrap();
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ fn well() -> Findings {
     Findings {
         profile: ProfileName::Zoom,
         host: "api.zoom.us".into(),
-        now: Timestamp(1_000),
+        now: Timestamp(1_795_465_845_000 - 3 * 86_400_000),
         name: Ok(vec!["192.0.2.1".into()]),
         tls: Some(Ok(Connected::Tls(Some(Timestamp(1_795_465_845_000))))),
         token: Some(Ok(Had::Token {
@@ -42,10 +42,10 @@ fn judged(found: &Findings) -> (String, String) {
         .filter(|step| step.outcome == Outcome::Failed);
     assert_eq!(failed.count(), usize::from(!trial.ok));
     assert_eq!(trial.mend.is_none(), trial.ok);
-    let letters = trial.steps.iter().filter_map(|step| match step.outcome {
-        Outcome::Ok => Some('o'),
-        Outcome::Failed => Some('F'),
-        Outcome::Skipped => Some('-'),
+    let letters = trial.steps.iter().map(|step| match step.outcome {
+        Outcome::Ok => 'o',
+        Outcome::Failed => 'F',
+        Outcome::Skipped => '-',
     });
     (letters.collect(), trial.mend.unwrap_or_default())
 }
@@ -59,7 +59,7 @@ fn all_is_well() {
         "{trial:?}"
     );
     assert!(
-        trial.steps[1].detail.contains("2026-11-23"),
+        trial.steps[1].detail.contains("2026-11-23, in 3 days"),
         "{:?}",
         trial.steps[1]
     );
@@ -173,6 +173,12 @@ fn refused_reads_say_what_to_mend() {
             rest(4711, "The token lacks a scope.", 401),
             "oooF--",
             "add scim2:admin",
+        ),
+        (rest(4700, "", 401), "oooF--", "add scim2:admin"),
+        (
+            rest(4700, "Token cannot be empty.", 401),
+            "oooo-F",
+            "activated",
         ),
         (
             rest(124, "Invalid access token.", 401),
