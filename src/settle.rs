@@ -33,7 +33,7 @@ use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
 use crate::scim::Handle;
 use crate::store::{ChangeSet, CommitError, Intent, Key, Store};
-use crate::upstream::client::Upstream;
+use crate::upstream::client::{Called, Upstream};
 use crate::upstream::gate::{Gate, Turn};
 
 pub(crate) use draft::absent;
@@ -49,7 +49,8 @@ const TRIES: usize = 8;
 pub struct Application {
     /// What planning knows of it.
     pub plan: plan::Application,
-    upstream: Upstream,
+    /// The way there.
+    pub upstream: Upstream,
     /// Pace, concurrency and health.
     pub gate: Gate,
 }
@@ -196,20 +197,26 @@ impl Engine {
             intended,
         );
         let mut calls = Vec::new();
+        // A call that its token's end kept from having any effect: made once more, with the next token.
+        let mut once_more = None;
         loop {
-            let call = match exchange.step() {
-                Step::End(outcome) => return (*outcome, calls),
-                Step::Claim(remote_id) => {
-                    match self.claim(application, remote_id, handle, deadline).await {
-                        Ok((right, other)) => {
-                            held.push(right);
-                            exchange.claimed(other.as_deref());
+            let renewed = once_more.is_some();
+            let call = match once_more.take() {
+                Some(call) => call,
+                None => match exchange.step() {
+                    Step::End(outcome) => return (*outcome, calls),
+                    Step::Claim(remote_id) => {
+                        match self.claim(application, remote_id, handle, deadline).await {
+                            Ok((right, other)) => {
+                                held.push(right);
+                                exchange.claimed(other.as_deref());
+                            }
+                            Err(why) => return (exchange.cut(&why.to_string()), calls),
                         }
-                        Err(why) => return (exchange.cut(&why.to_string()), calls),
+                        continue;
                     }
-                    continue;
-                }
-                Step::Call(call) => call,
+                    Step::Call(call) => call,
+                },
             };
             let passing = application.gate.pass(call.class, turn, deadline);
             let permit = match self.unless_cut(passing).await {
@@ -226,9 +233,13 @@ impl Engine {
             };
             let calling = application.upstream.call(&call, deadline);
             // It may have been sent: nobody knows.
-            let (answer, ms) = match self.unless_cut(calling).await {
-                Some(done) => done,
-                None => (Answer::Lost(STOPPING.to_owned()), 0),
+            let Called { answer, ms, again } = match self.unless_cut(calling).await {
+                Some(called) => called,
+                None => Called {
+                    answer: Answer::Lost(STOPPING.to_owned()),
+                    ms: 0,
+                    again: false,
+                },
             };
             let status = match &answer {
                 Answer::Reply { status, .. } => Some(*status),
@@ -244,10 +255,14 @@ impl Engine {
             );
             calls.push(CallRecord {
                 method: method.to_owned(),
-                path: call.path,
+                path: call.path.clone(),
                 status,
                 ms,
             });
+            if again && !renewed {
+                once_more = Some(call);
+                continue;
+            }
             permit.heard(&exchange.hear(&answer, self.clock.now()));
         }
     }

@@ -2,6 +2,7 @@
 //! nothing; the file's mode (0600) is what guards the socket.
 
 pub mod route;
+mod test;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,9 +69,9 @@ impl Console {
         match route {
             Ok(Route::Healthz) => self.healthz(),
             Ok(Route::Readyz) => self.readyz(),
-            Ok(Route::Report | Route::Statistics) => fault(&Fault::NotFound(String::from(
-                "There is no such admin endpoint on this address.",
-            ))),
+            Ok(Route::Report | Route::Statistics | Route::Test) => fault(&Fault::NotFound(
+                String::from("There is no such admin endpoint on this address."),
+            )),
             Err(refused) => fault(&refused),
         }
     }
@@ -149,6 +150,7 @@ impl Console {
             Ok(Route::Readyz) => return self.readyz(),
             Ok(Route::Report) => self.report(query.to_owned()).await,
             Ok(Route::Statistics) => self.statistics(),
+            Ok(Route::Test) => self.test(query).await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

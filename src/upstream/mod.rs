@@ -1,7 +1,11 @@
-//! The way out: calls to applications, and the gate that they pass first.
+//! The way out: calls to applications, the tokens that open them, and the gate that calls pass first.
 
 pub mod client;
+mod connect;
+pub mod examine;
 pub mod gate;
 #[cfg(test)]
 mod peer;
 pub mod retry_after;
+pub mod token;
+pub mod trial;

@@ -50,8 +50,8 @@ fn application(
         name,
         profile: profile.unwrap_or(ProfileName::Scim),
         base_url: base_url(&table, profile),
-        credentials: Credentials::Bearer(credentials(&table, around)),
-        ca: None,
+        credentials: credentials(&table, profile, around),
+        ca: ca(&table, around),
         lookup_lag: table.duration("lookup_lag", seconds(30)),
         mode: table.word(
             "mode",
@@ -99,9 +99,6 @@ fn application(
     only(&import, "every", "\"0s\"", Duration::ZERO, Node::duration);
     import.finish();
     later_rows(&table, "policy", &["name", "group"]);
-    if let Some(node) = table.get("ca") {
-        node.later("no `ca`, so the system's roots");
-    }
     table.finish();
     application
 }
@@ -122,24 +119,7 @@ fn base_url(table: &Table<'_>, profile: Option<ProfileName>) -> String {
         }
         return String::from("https://api.zoom.us/scim2");
     };
-    let Some(text) = node.text() else {
-        return String::new();
-    };
-    match value::url(text) {
-        Ok(url) if url.plain && !url.loopback => {
-            let meant = format!("\"{}\"", url.text.replacen("http", "https", 1));
-            let wanted =
-                "https://: plain http, with the token in it, goes to a loopback address only";
-            node.mistaken(wanted, Some(meant));
-            String::new()
-        }
-        Ok(url) => url.text,
-        Err(found) => {
-            let wanted = "a URL such as \"https://api.zoom.us/scim2\"";
-            node.tell(found.into(), wanted, None);
-            String::new()
-        }
-    }
+    address(&node, "https://api.zoom.us/scim2", "the token")
 }
 
 fn wait(table: &Table<'_>, limits: &Limits) -> Duration {
@@ -168,51 +148,163 @@ fn wait(table: &Table<'_>, limits: &Limits) -> Duration {
     wait
 }
 
-/// The token, fetched. Nothing of a credential is ever shown, not even where it is only half a one.
-fn credentials(table: &Table<'_>, around: &Surroundings<'_>) -> Secret {
-    let wanted = "{ kind = \"bearer\", token = { env = \"NAME\" } } or token = { file = \"PATH\" }";
-    let none = Secret(String::new());
+/// What opens the application, secrets fetched. Nothing of a credential is ever shown, not even where it is only half a
+/// one.
+fn credentials(
+    table: &Table<'_>,
+    profile: Option<ProfileName>,
+    around: &Surroundings<'_>,
+) -> Credentials {
+    let wanted = "{ kind = \"bearer\", token = { env = \"NAME\" } } or { kind = \"server_to_server\", account_id = \"...\", client_id = \"...\", client_secret = { env = \"NAME\" } }";
+    let none = || Credentials::Bearer(Secret(String::new()));
     let Some(node) = table.required("credentials", wanted) else {
-        return none;
+        return none();
     };
     let node = node.hidden();
     if node.value.as_table().is_none() {
         node.wrong(wanted);
     }
     let Some(table) = node.value.as_table().and_then(|_| node.table()) else {
-        return none;
+        return none();
     };
-    let bearer = table
-        .required("kind", "\"bearer\"")
+    let kind = table
+        .required("kind", "\"bearer\" or \"server_to_server\"")
         .and_then(|node| {
-            let node = node.shown();
-            let bearer = node.word(&[("bearer", true), ("server_to_server", false)])?;
-            if !bearer {
-                node.wrong("\"bearer\": \"server_to_server\" comes with a later version");
-            }
-            Some(bearer)
-        })
-        .unwrap_or(false);
-    for key in ["account_id", "client_id", "client_secret", "token_url"] {
-        if let Some(node) = table.get(key)
-            && bearer
-        {
-            node.wrong("no such key beside kind = \"bearer\": it belongs to \"server_to_server\", which comes with a later version");
+            node.shown()
+                .word(&[("bearer", true), ("server_to_server", false)])
+        });
+    let strangers: &[&'static str] = match kind {
+        Some(true) => &["account_id", "client_id", "client_secret", "token_url"],
+        Some(false) => &["token"],
+        None => &[],
+    };
+    for key in strangers {
+        if let Some(node) = table.get(key) {
+            node.wrong(if kind == Some(true) {
+                "no such key beside kind = \"bearer\": it belongs to \"server_to_server\""
+            } else {
+                "no such key beside kind = \"server_to_server\": usher gets tokens itself, with client_id and client_secret"
+            });
         }
     }
-    let token = if bearer {
-        table
-            .required("token", "{ env = \"NAME\" } or { file = \"PATH\" }")
-            .and_then(|node| token(&node, around))
-    } else {
-        table.get("token");
-        None
+    let secret_of = |key| {
+        let node = table.required(key, "{ env = \"NAME\" } or { file = \"PATH\" }");
+        Secret(
+            node.and_then(|node| secret(&node, around))
+                .unwrap_or_default(),
+        )
+    };
+    let credentials = match kind {
+        Some(true) => Credentials::Bearer(secret_of("token")),
+        Some(false) => Credentials::ServerToServer {
+            account_id: id(
+                &table,
+                "account_id",
+                "the Account ID that Zoom shows under App Credentials",
+            ),
+            client_id: id(
+                &table,
+                "client_id",
+                "the Client ID that Zoom shows under App Credentials",
+            ),
+            client_secret: secret_of("client_secret"),
+            token_url: token_url(&table, profile),
+        },
+        None => {
+            // Each is of one of the two kinds: that the kind is missing is told already.
+            for key in [
+                "token",
+                "account_id",
+                "client_id",
+                "client_secret",
+                "token_url",
+            ] {
+                table.get(key);
+            }
+            none()
+        }
     };
     table.finish();
-    token.map_or(none, Secret)
+    credentials
 }
 
-fn token(node: &Node<'_>, around: &Surroundings<'_>) -> Option<String> {
+/// An id that no header or URL stumbles over: visible ASCII. A colon would end it in Basic credentials (RFC 7617 2).
+fn id(table: &Table<'_>, key: &'static str, wanted: &str) -> String {
+    let Some(node) = table.required(key, wanted) else {
+        return String::new();
+    };
+    let text = node.text().unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    if node.value.as_str().is_some() && (text.is_empty() || !text.bytes().all(plain)) {
+        node.wrong(&format!("{wanted}: visible ASCII characters"));
+    }
+    text.to_owned()
+}
+
+fn token_url(table: &Table<'_>, profile: Option<ProfileName>) -> String {
+    let Some(node) = table.get("token_url") else {
+        if profile == Some(ProfileName::Scim) {
+            let wanted = "a URL such as \"https://app.example.com/oauth/token\": profile \"scim\" has no default";
+            table
+                .notes
+                .absent(table.at, &table.dotted("token_url"), wanted);
+        }
+        return String::from("https://zoom.us/oauth/token");
+    };
+    address(&node, "https://zoom.us/oauth/token", "the client's secret")
+}
+
+/// A URL that credentials go to: https, or a loopback address.
+fn address(node: &Node<'_>, example: &str, secret: &str) -> String {
+    let Some(text) = node.text() else {
+        return String::new();
+    };
+    match value::url(text) {
+        Ok(url) if url.plain && !url.loopback => {
+            let meant = format!("\"{}\"", url.text.replacen("http", "https", 1));
+            let wanted = format!(
+                "https://: plain http, with {secret} in it, goes to a loopback address only"
+            );
+            node.mistaken(&wanted, Some(meant));
+            String::new()
+        }
+        Ok(url) => url.text,
+        Err(found) => {
+            node.tell(found.into(), &format!("a URL such as \"{example}\""), None);
+            String::new()
+        }
+    }
+}
+
+/// The file of `ca`, read and looked through.
+fn ca(table: &Table<'_>, around: &Surroundings<'_>) -> Option<Vec<u8>> {
+    let node = table.get("ca")?;
+    let text = node.text()?;
+    if text.is_empty() || text.contains('\0') {
+        node.wrong("a path");
+        return None;
+    }
+    match (around.public)(&around.beside.join(Path::new(text))) {
+        Ok(pem) => match value::authorities(&pem) {
+            Ok(_) => Some(pem),
+            Err(found) => {
+                let wanted = "a PEM file with the certificate of the authority to trust: -----BEGIN CERTIFICATE-----";
+                node.tell(format!("\"{text}\": {found}"), wanted, None);
+                None
+            }
+        },
+        Err(refusal) => {
+            node.tell(
+                format!("\"{text}\": {}", refusal.found),
+                &refusal.wanted,
+                None,
+            );
+            None
+        }
+    }
+}
+
+fn secret(node: &Node<'_>, around: &Surroundings<'_>) -> Option<String> {
     let wanted = "{ env = \"NAME\" } or { file = \"PATH\" }: a secret never stands in this file";
     if node.value.as_table().is_none() {
         node.wrong(wanted);

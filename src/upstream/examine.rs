@@ -1,0 +1,131 @@
+//! Tries the way to an application, step by step, as calls take it. The verdict is [`crate::upstream::trial`]'s.
+
+use std::time::Duration;
+
+use hyper::Uri;
+use tokio::net::lookup_host;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::shape;
+use crate::provision::call::{Answer, Call, Class, Method};
+use crate::provision::pace::Heard;
+use crate::upstream::client::Upstream;
+use crate::upstream::connect::{CONNECT, not_after};
+use crate::upstream::gate::{Gate, Turn};
+use crate::upstream::trial::{Connected, Findings, Had};
+
+/// How long the token and the read may take together.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a whole test takes at most, with something to spare for the answer.
+pub const LONGEST: Duration = Duration::from_secs(60);
+
+/// Tries one step after another, up to the first that fails. The application's own token is used: another one might
+/// void it. The read passes the application's gate, and what it shows counts there.
+pub async fn examine(
+    application: &shape::Application,
+    upstream: &Upstream,
+    gate: &Gate,
+    clock: &Clock,
+) -> Findings {
+    let uri: Option<Uri> = application.base_url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let port = uri.as_ref().and_then(Uri::port_u16).unwrap_or(443);
+    let mut found = Findings {
+        profile: application.profile,
+        host: host.to_owned(),
+        now: clock.now(),
+        name: addresses(host, port, clock).await,
+        tls: None,
+        token: None,
+        read: None,
+    };
+    if found.name.is_err() {
+        return found;
+    }
+    let tls = application.base_url.starts_with("https://");
+    let knocked = upstream.knock().await.map(|chain| {
+        let ends = chain.first().and_then(|der| not_after(der));
+        if tls {
+            Connected::Tls(ends)
+        } else {
+            Connected::Plain
+        }
+    });
+    let connected = knocked.is_ok();
+    found.tls = Some(knocked);
+    if !connected {
+        return found;
+    }
+    let deadline = clock.now().plus(PATIENCE);
+    let token = upstream.token(deadline).await.map(|token| {
+        token.map_or(Had::Bearer, |token| Had::Token {
+            lives: token.expires.since(clock.now()),
+            scope: token.scope.map(|scope| scope.to_vec()),
+        })
+    });
+    let had = token.is_ok();
+    found.token = Some(token);
+    if had {
+        found.read = Some(read(&application.name, upstream, gate, deadline, clock).await);
+    }
+    found
+}
+
+async fn addresses(host: &str, port: u16, clock: &Clock) -> Result<Vec<String>, String> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let due = clock.now().plus(CONNECT);
+    let looked = clock.until(due, lookup_host((bare, port))).await;
+    let found = looked
+        .ok_or_else(|| format!("looking {host} up took longer than {} s", CONNECT.as_secs()))?;
+    let found = found.map_err(|error| format!("{host}: {error}"))?;
+    let mut addresses: Vec<String> = found.map(|address| address.ip().to_string()).collect();
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err(format!("{host} has no address"));
+    }
+    Ok(addresses)
+}
+
+/// One user: enough to show that the token is taken and for what.
+async fn read(
+    name: &str,
+    upstream: &Upstream,
+    gate: &Gate,
+    deadline: Timestamp,
+    clock: &Clock,
+) -> Answer {
+    let call = Call {
+        method: Method::Get,
+        path: String::from("/Users"),
+        query: Some(String::from("startIndex=1&count=1")),
+        body: None,
+        class: Class::Medium,
+    };
+    for last in [false, true] {
+        let permit = match gate.pass(call.class, Turn::Inline, deadline).await {
+            Ok(permit) => permit,
+            Err(closed) => {
+                let wait = closed.until.since(clock.now()).as_millis().div_ceil(1_000);
+                return Answer::NotSent(format!(
+                    "{name} failed before and is left alone for another {wait} s"
+                ));
+            }
+        };
+        let called = upstream.call(&call, deadline).await;
+        if called.again && !last {
+            continue;
+        }
+        match (&called.answer, Heard::of(&called.answer)) {
+            // An account-level 400 and a 404 on a collection are known to the profile alone: nothing is said of health.
+            (
+                Answer::Reply {
+                    status: 300..500, ..
+                },
+                Heard::Well,
+            ) => drop(permit),
+            (_, heard) => permit.heard(&heard),
+        }
+        return called.answer;
+    }
+    Answer::NotSent(String::from("the token was refused twice"))
+}
