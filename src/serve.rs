@@ -299,6 +299,14 @@ async fn open(
             "writes that a crash interrupted were rolled forward; their accounts are read back first"
         );
     }
+    if let Some(restored) = engine.store.restored() {
+        tracing::warn!(
+            taken = %restored.manifest.taken.rfc3339(), restored = %restored.restored.rfc3339(),
+            users = restored.manifest.users, links = restored.manifest.links,
+            "the directory was restored from a backup: reads are served, writes are refused and nothing is sent until \
+             `usher confirm`"
+        );
+    }
     measure(&engine.store).await;
     gateway.open(Arc::clone(&engine));
     let mut loops = worker::start(&engine, &drain);

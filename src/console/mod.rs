@@ -1,6 +1,7 @@
 //! The admin API: health for everybody on the admin address, reports for the command line on the Unix socket. It decides
 //! nothing; the file's mode (0600) is what guards the socket.
 
+mod backup;
 pub mod route;
 
 use std::path::Path;
@@ -52,13 +53,18 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 pub struct Console {
     gateway: Arc<Gateway>,
     clock: Clock,
+    backup: backup::UnderWay,
 }
 
 impl Console {
     /// A console for a gateway.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
-        Self { gateway, clock }
+        Self {
+            gateway,
+            clock,
+            backup: backup::UnderWay::default(),
+        }
     }
 
     /// What anybody on the admin address may ask.
@@ -68,7 +74,14 @@ impl Console {
         match route {
             Ok(Route::Healthz) => self.healthz(),
             Ok(Route::Readyz) => self.readyz(),
-            Ok(Route::Report | Route::Statistics) => fault(&Fault::NotFound(String::from(
+            Ok(
+                Route::Report
+                | Route::Statistics
+                | Route::Backup
+                | Route::BackupProgress
+                | Route::Confirm
+                | Route::Restored,
+            ) => fault(&Fault::NotFound(String::from(
                 "There is no such admin endpoint on this address.",
             ))),
             Err(refused) => fault(&refused),
@@ -104,8 +117,12 @@ impl Console {
 
     /// Reads are answered; whether writes are is said beside it, so that a balancer does not take the reads away too.
     fn ready(&self) -> serde_json::Value {
+        let engine = self.gateway.engine();
         let full = |engine: &Arc<Engine>| engine.store.disk_nearly_full();
-        if self.gateway.engine().is_some_and(full) {
+        let unconfirmed = |engine: &Arc<Engine>| engine.store.is_unconfirmed();
+        if engine.is_some_and(unconfirmed) {
+            json!({"status": "ready", "writes": "refused: restored from a backup and not confirmed"})
+        } else if engine.is_some_and(full) {
             json!({"status": "ready", "writes": "refused: disk nearly full"})
         } else {
             json!({"status": "ready"})
@@ -149,6 +166,10 @@ impl Console {
             Ok(Route::Readyz) => return self.readyz(),
             Ok(Route::Report) => self.report(query.to_owned()).await,
             Ok(Route::Statistics) => self.statistics(),
+            Ok(Route::Backup) => return self.write_backup(query.to_owned()).await,
+            Ok(Route::BackupProgress) => Ok(self.backup_progress()),
+            Ok(Route::Confirm) => self.confirm().await,
+            Ok(Route::Restored) => self.restored(),
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))
