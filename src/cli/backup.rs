@@ -134,21 +134,24 @@ pub(super) fn shown<T: Send + 'static>(
 
 /// Reads the data file itself.
 fn read(store: &Path, file: &Path, force: bool) -> Result<Written, Failed> {
-    let opened = Store::open_read_only(store).map_err(|error| Failed(opening(&error), error.to_string()))?;
+    let opened =
+        Store::open_read_only(store).map_err(|error| Failed(opening(&error), error.to_string()))?;
     let (file, now) = (file.to_owned(), Clock::system().now());
     let progress = Arc::new(Progress::default());
     let seen = Arc::clone(&progress);
     shown(
         move || {
-            opened.backup(&file, force, now, &progress).map_err(|error| {
-                let code = match error {
-                    BackupError::Target(_) => USAGE,
-                    BackupError::Damaged(_) => DATA,
-                    BackupError::NoRoom(_) | BackupError::Stopped => TEMPORARY,
-                    BackupError::Failed(_) => FAILURE,
-                };
-                Failed(code, error.to_string())
-            })
+            opened
+                .backup(&file, force, now, &progress)
+                .map_err(|error| {
+                    let code = match error {
+                        BackupError::Target(_) => USAGE,
+                        BackupError::Damaged(_) => DATA,
+                        BackupError::NoRoom(_) | BackupError::Stopped => TEMPORARY,
+                        BackupError::Failed(_) => FAILURE,
+                    };
+                    Failed(code, error.to_string())
+                })
         },
         || {
             let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);

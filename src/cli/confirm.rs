@@ -155,7 +155,9 @@ fn sure(restored: &Restored, yes: bool) -> Result<(), Failed> {
     if !std::io::stdin().is_terminal() {
         return Err(Failed(
             USAGE,
-            String::from("there is no terminal to ask on: say --yes if this is the right directory"),
+            String::from(
+                "there is no terminal to ask on: say --yes if this is the right directory",
+            ),
         ));
     }
     complain("Is this the right directory? Applications will be brought to its state. (yes/no) ");

@@ -115,12 +115,9 @@ fn text(replaced: &Replaced) -> String {
         }
         There::Unread(why) => format!("a file that cannot be read: {why}"),
     };
-    let aside = replaced
-        .aside
-        .as_ref()
-        .map_or_else(String::new, |aside| {
-            format!("kept as   {}\n", aside.display())
-        });
+    let aside = replaced.aside.as_ref().map_or_else(String::new, |aside| {
+        format!("kept as   {}\n", aside.display())
+    });
     format!(
         "taken     {taken}\nholds     {} users, {} groups, {} links, the journal to record {}\nwas there {there}\n{aside}Start the gateway: it serves reads, refuses writes and sends nothing until `usher confirm`.\n",
         manifest.users, manifest.groups, manifest.links, manifest.sequence,

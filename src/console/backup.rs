@@ -16,8 +16,8 @@ use crate::store::{BackupError, CommitError, Progress};
 use super::{Console, fault, json};
 
 /// The backup that is being written, if one is.
-#[derive(Debug, Default)]
-pub(super) struct UnderWay(Mutex<Option<Arc<Progress>>>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct UnderWay(Arc<Mutex<Option<Arc<Progress>>>>);
 
 impl UnderWay {
     /// Nothing behind it is left half-done by a panic.
@@ -27,11 +27,19 @@ impl UnderWay {
 }
 
 /// Ends the backup when whoever asked for it goes away.
-struct Asked<'a>(&'a UnderWay, Arc<Progress>);
+struct Asked(Arc<Progress>);
 
-impl Drop for Asked<'_> {
+impl Drop for Asked {
     fn drop(&mut self) {
-        self.1.stop.store(true, Ordering::Relaxed);
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The next one may begin when this one's last file operation is done, and not when nobody waits for it any more.
+struct Turn(UnderWay);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
         *self.0.lock() = None;
     }
 }
@@ -42,13 +50,15 @@ impl Console {
         let asked = self
             .engine()
             .and_then(|engine| Ok((engine, wanted(&query)?, self.begin()?)));
-        let (engine, (path, force), asked) = match asked {
+        let (engine, (path, force), (asked, turn)) = match asked {
             Ok(asked) => asked,
             Err(refused) => return fault(&refused),
         };
-        let (now, progress) = (self.clock.now(), Arc::clone(&asked.1));
+        let (now, progress) = (self.clock.now(), Arc::clone(&asked.0));
         let written = tokio::task::spawn_blocking(move || {
-            engine.store.backup(&path, force, now, &progress)
+            let written = engine.store.backup(&path, force, now, &progress);
+            drop(turn);
+            written
         });
         let written = match written.await {
             Ok(written) => written,
@@ -71,12 +81,15 @@ impl Console {
                     BackupError::NoRoom(_) | BackupError::Stopped => 503,
                     BackupError::Failed(_) => 500,
                 };
-                json(status, json!({"detail": why.to_string()}).to_string().into_bytes())
+                json(
+                    status,
+                    json!({"detail": why.to_string()}).to_string().into_bytes(),
+                )
             }
         }
     }
 
-    fn begin(&self) -> Result<Asked<'_>, Fault> {
+    fn begin(&self) -> Result<(Asked, Turn), Fault> {
         let mut under_way = self.backup.lock();
         if under_way.is_some() {
             return Err(Fault::Unavailable {
@@ -87,7 +100,7 @@ impl Console {
         let progress = Arc::new(Progress::default());
         *under_way = Some(Arc::clone(&progress));
         drop(under_way);
-        Ok(Asked(&self.backup, progress))
+        Ok((Asked(progress), Turn(self.backup.clone())))
     }
 
     /// `GET /backup`: rows done, and rows that there are; nulls where none is being written.
@@ -116,7 +129,9 @@ impl Console {
             other => Fault::Storage(other.to_string()),
         })?;
         if confirmed {
-            tracing::warn!("what was restored is confirmed: writes are taken, and every account is read back");
+            tracing::warn!(
+                "what was restored is confirmed: writes are taken, and every account is read back"
+            );
         }
         Ok(json!({"confirmed": confirmed}).to_string().into_bytes())
     }
@@ -157,7 +172,13 @@ mod tests {
         assert_eq!(path.as_os_str().as_bytes(), b"/var/a \xff&b");
         assert!(force);
         assert!(!wanted("path=%2Fa").expect("wanted").1);
-        for query in ["", "path=a", "path=%2Fa&force=1", "path=%2Fa&mode=1", "force=true"] {
+        for query in [
+            "",
+            "path=a",
+            "path=%2Fa&force=1",
+            "path=%2Fa&mode=1",
+            "force=true",
+        ] {
             assert!(
                 matches!(wanted(query), Err(Fault::InvalidValue(_))),
                 "{query}"

@@ -233,7 +233,10 @@ pub(super) fn same_file(one: &Path, other: &Path) -> io::Result<bool> {
     let whole = |path: &Path| {
         let path = std::path::absolute(path)?;
         let folder = path.parent().map(fs::canonicalize).transpose();
-        Ok::<_, io::Error>((folder.ok().flatten(), path.file_name().map(ToOwned::to_owned)))
+        Ok::<_, io::Error>((
+            folder.ok().flatten(),
+            path.file_name().map(ToOwned::to_owned),
+        ))
     };
     Ok(whole(one)? == whole(other)?)
 }

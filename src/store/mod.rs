@@ -51,7 +51,7 @@ pub use open::{OpenError, Options};
 pub use queue::Place;
 pub use read_only::ReadStore;
 pub use reads::{ReadNote, ReadShape};
-pub use restore::{Replaced, Restoring, RestoreError, Step, There, restore};
+pub use restore::{Replaced, RestoreError, Restoring, Step, There, restore};
 pub use restored::Restored;
 pub use row::RowRef;
 pub use space::{REFUSAL, RESERVE, nearly_full};

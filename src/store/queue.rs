@@ -11,8 +11,8 @@ use crate::error::Fault;
 use super::apply::{CommitError, Committed, Done, Intent, Job, Writer};
 use super::change::ChangeSet;
 use super::front::{Store, lock};
-use super::{restored, space};
 use super::writer::{Message, Request};
+use super::{restored, space};
 
 /// The way to the writer.
 #[derive(Debug)]

@@ -261,8 +261,7 @@ fn copy(
     duplicate(&what.from, new, &|share| progress(part(0.0, share)))
         .map_err(|error| RestoreError::Failed(error.to_string()))?;
     step(Step::Copied)?;
-    let refused =
-        |why: String| RestoreError::Refused(format!("{}: {why}", what.from.display()));
+    let refused = |why: String| RestoreError::Refused(format!("{}: {why}", what.from.display()));
     let hears = progress.clone();
     let db = check_and_open(new, SMALL_CACHE, Duration::ZERO, move |share| {
         hears(part(0.33, share));
