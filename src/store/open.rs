@@ -2,6 +2,7 @@
 //! [`super::migrate`]'s, the intents that an earlier process left are [`super::leftover`]'s.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -336,9 +337,13 @@ pub(super) fn check_and_open(
             #[allow(clippy::cast_possible_truncation, reason = "a fraction for people")]
             progress(session.progress() as f32);
         });
+    // `usher restore` may have put another file there between the opening and the lock.
+    let which = || fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
     loop {
+        let before = which();
         match builder.open(path) {
-            Ok(db) => return Ok(db),
+            Ok(db) if which() == before => return Ok(db),
+            Ok(replaced) => drop(replaced),
             Err(DatabaseError::DatabaseAlreadyOpen) if started.elapsed() < wait => {
                 thread::sleep(LOCK_RETRY);
             }

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use super::backup::{BackupError, has_room, same_file};
 use super::ids::hex;
 use super::manifest::{self, Manifest, verify};
-use super::marker::{Marker, sync_directory, with_suffix};
+use super::marker::{Marker, like_owner_of, sync_directory, with_suffix};
 use super::migrate::duplicate;
 use super::open::{Found, OpenError, SMALL_CACHE, check_and_open, failed};
 use super::read_only::read_only;
@@ -292,7 +292,14 @@ fn copy(
     step(Step::Checked)?;
     flag(&db, &manifest, what.now)?;
     db.close().map_err(|error| failed(new, error))?;
-    File::open(new)?.sync_all()?;
+    let file = File::open(new)?;
+    let folder = what.data.parent().filter(|it| it.as_os_str() != "");
+    let whose = match what.data.try_exists()? {
+        true => &what.data,
+        false => folder.unwrap_or(Path::new(".")),
+    };
+    like_owner_of(whose, &file);
+    file.sync_all()?;
     step(Step::Flagged)?;
     Ok((found, manifest))
 }

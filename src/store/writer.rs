@@ -195,7 +195,7 @@ pub(super) fn step(writer: &mut Writer, idle: bool) -> Result<bool, String> {
     }
     // Nothing is taken before this is done, so nothing goes before it.
     if writer.doubts {
-        let left = writer.transact(|transaction| restored::doubt(transaction));
+        let left = writer.transact(restored::doubt);
         writer.restored = left.map_err(|(Trouble::Damaged(text) | Trouble::Engine(text))| text)?;
         writer.doubts = writer.restored.is_some();
         return Ok(true);

@@ -1,13 +1,15 @@
 //! Restores: what is refused, what a crash leaves, and what a directory that is not confirmed does and does not.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use super::backups::{NOW, backup, employed, names, open, shut};
 use super::migration::{is_migrated, written};
 use super::*;
 use crate::error::Fault;
-use crate::store::tables::SCHEMA;
+use crate::store::restored;
+use crate::store::tables::{SCHEMA, STATE, Seal, name, seal};
 use crate::store::{
     Lane, MarkEdit, OpenError, Options, RestoreError, Restoring, Step, There, restore,
 };
@@ -232,16 +234,12 @@ fn a_kill_while_links_are_doubted_leaves_it_closed_and_the_next_start_goes_on() 
     let store = inline();
     let mut writer = store.writer_for_tests();
     drop(store);
-    let confirm =
-        writer.transact(|transaction| crate::store::restored::confirmed(transaction, NOW));
+    let confirm = writer.transact(|transaction| restored::confirmed(transaction, NOW));
     assert!(confirm.expect("confirmed"));
     let mut states = 0;
     loop {
-        let view_restored = {
-            let left = writer.transact(|transaction| crate::store::restored::doubt(transaction));
-            left.expect("a slice")
-        };
-        let Some(left) = view_restored else { break };
+        let left = writer.transact(restored::doubt).expect("a slice");
+        let Some(left) = left else { break };
         states += 1;
         assert_eq!(left.doubted, (300 * states).min(700));
         let copy = site.home.path().join(format!("killed-{states}.redb"));
@@ -438,4 +436,50 @@ fn a_file_of_schema_1_is_restored_and_migrated_when_it_is_opened() {
         store.reserve().map(drop),
         Err(Fault::Unavailable { .. })
     ));
+}
+
+#[test]
+fn who_owned_the_data_file_owns_what_was_restored() {
+    let site = Site::new(1, 1);
+    let marker = site.folder().join("usher.redb.marker");
+    let owner = |path: &Path| {
+        let there = fs::metadata(path).expect("there");
+        (there.uid(), there.gid())
+    };
+    // Only root can give files away; for everybody else the owner is who restores.
+    let given = chown(&site.data, Some(4_711), Some(4_712)).is_ok();
+    let before = owner(&site.data);
+    assert_eq!(before == (4_711, 4_712), given);
+    restore(&site.restoring(&site.backup), |_| (), |_| true).expect("restored");
+    assert_eq!((owner(&site.data), owner(&marker)), (before, before));
+    for file in [&site.data, &marker] {
+        let mode = fs::metadata(file).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn a_newer_backup_is_refused_by_its_schema() {
+    let site = Site::new(1, 0);
+    let db = redb::Database::open(&site.backup).expect("opens");
+    let transaction = db.begin_write().expect("begins");
+    {
+        let mut state = transaction.open_table(STATE).expect("table");
+        let newer = seal(
+            Seal::State,
+            name::SCHEMA,
+            (SCHEMA + 1).to_be_bytes().to_vec(),
+        );
+        state
+            .insert(name::SCHEMA, newer.as_slice())
+            .expect("written");
+    }
+    transaction.commit().expect("committed");
+    drop(db);
+    let there = names(site.folder());
+    match restore(&site.restoring(&site.backup), |_| (), |_| true) {
+        Err(RestoreError::Refused(text)) => assert!(text.contains("a newer usher"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(names(site.folder()), there);
 }
