@@ -412,7 +412,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_during_a_backup_leaves_no_half_file_under_its_name() {
-    const USERS: u64 = 6_000;
+    const USERS: u64 = 15_000;
     let site = Site::new(&Plan {
         real_time: true,
         ..Plan::default()
