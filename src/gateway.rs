@@ -193,6 +193,9 @@ impl Gateway {
             if_none_match: condition(IF_NONE_MATCH),
         };
         let scim = ScimRequest::decode(parts, &self.limits)?;
+        if matches!(scim, ScimRequest::Write(_) | ScimRequest::Bulk(_)) {
+            engine.store.refuse_unconfirmed()?;
+        }
         // settle and reply
         let note = |kind, shape, id, status| {
             engine.store.note(ReadNote {

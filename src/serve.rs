@@ -164,7 +164,7 @@ impl Serving {
         let health = Arc::clone(&console);
         let serve = move |request, _peer| {
             let health = Arc::clone(&health);
-            async move { health.public(&request) }
+            async move { health.public(&request).await }
         };
         spawn(&mut listeners, admin, serve, config, clock, stop);
         listeners.spawn(console.socket(unix, stop.subscribe()));
@@ -297,6 +297,14 @@ async fn open(
         tracing::warn!(
             intents = engine.store.rolled_forward(),
             "writes that a crash interrupted were rolled forward; their accounts are read back first"
+        );
+    }
+    if let Some(restored) = engine.store.restored() {
+        tracing::warn!(
+            taken = %restored.manifest.taken.rfc3339(), restored = %restored.restored.rfc3339(),
+            users = restored.manifest.users, links = restored.manifest.links,
+            "the directory was restored from a backup: reads are served, writes are refused and nothing is sent until \
+             `usher confirm`"
         );
     }
     measure(&engine.store).await;

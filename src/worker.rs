@@ -39,6 +39,11 @@ async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watc
     let mut busy: JoinSet<Handle> = JoinSet::new();
     let mut taken: Vec<Handle> = Vec::new();
     let mut committed = engine.store.committed();
+    // Nothing is sent on the strength of what was restored before a person says that it is right.
+    tokio::select! {
+        () = engine.store.confirmed() => {}
+        _ = drain.wait_for(|drain| *drain) => return,
+    }
     if let Err(fault) = wake(&engine, &application).await {
         tracing::error!(application = application.plan.name(), error = %fault, "marks that were simulated could not be woken");
     }

@@ -3,10 +3,13 @@
 //! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 65 a data file that is not the
 //! one expected, 66 no data file, 70 a failure of our own, 75 try again.
 
+pub mod backup;
 pub mod check;
+pub mod confirm;
 pub mod demo;
 pub mod log;
 pub mod report;
+pub mod restore;
 pub mod sandbox;
 pub mod serve;
 mod socket;
@@ -21,6 +24,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Wrong usage, or a configuration with mistakes (`EX_USAGE`).
 pub const USAGE: u8 = 64;
+/// The data is not what was expected, or damaged (`EX_DATAERR`).
+pub const DATA: u8 = 65;
+/// There is no such file (`EX_NOINPUT`).
+pub const NO_INPUT: u8 = 66;
 /// Try again (`EX_TEMPFAIL`): the data file is in use, or a commit failed and its outcome is unknown.
 pub const TEMPORARY: u8 = 75;
 /// A failure of our own or of the system below us (`EX_SOFTWARE`).
@@ -52,6 +59,12 @@ enum Command {
     Report(report::Args),
     /// Tries the way to an application: name, TLS, token, scope, single sign-on, one read
     Test(test::Args),
+    /// Writes a backup of the directory, also while the gateway runs
+    Backup(backup::Args),
+    /// Puts a backup in the data file's place; the gateway then only reads until `usher confirm`
+    Restore(restore::Args),
+    /// Says that what was restored is right: writes are taken again, and every account is read back
+    Confirm(confirm::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -66,6 +79,9 @@ impl Command {
             Self::Sandbox(args) => sandbox::run(args),
             Self::Report(args) => report::run(args),
             Self::Test(args) => test::run(args),
+            Self::Backup(args) => backup::run(args),
+            Self::Restore(args) => restore::run(args),
+            Self::Confirm(args) => confirm::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }
@@ -138,6 +154,11 @@ mod tests {
             ("usher check --help", 0),
             ("usher report --help", 0),
             ("usher sandbox --help", 0),
+            ("usher backup", 64),
+            ("usher restore", 64),
+            ("usher backup --help", 0),
+            ("usher restore --help", 0),
+            ("usher confirm --help", 0),
         ] {
             let read = read(line.split(' ').map(OsString::from));
             let (found, text) = read.expect_err(line);

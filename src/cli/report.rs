@@ -8,17 +8,14 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::socket::{self, Failed};
-use super::{FAILURE, TEMPORARY, USAGE, complain, say};
+use super::socket::{self, Failed, Reach};
+use super::{FAILURE, NO_INPUT, TEMPORARY, USAGE, complain, say};
 use crate::clock::{Clock, Timestamp};
-use crate::config;
 use crate::journal::record::{Operation, Status};
 use crate::journal::report::{Query, Row};
 use crate::journal::{table, url};
 use crate::store::{OpenError, Store};
 
-/// There is no data file (`EX_NOINPUT`).
-const NO_DATA: u8 = 66;
 /// How long the gateway may be silent: a search through a large journal takes a while.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -116,26 +113,18 @@ pub fn run(args: Args) -> ExitCode {
 
 fn find(args: &Args, now: Timestamp) -> Result<Found, Failed> {
     let query = query(args, now)?;
-    let (socket, store) = places(args)?;
-    let silent = match &socket {
-        None => None,
-        Some(path) => match UnixStream::connect(path) {
-            Ok(stream) => {
-                let rows = ask(&stream, &query).map_err(|Failed(code, why)| {
-                    Failed(code, format!("{}: {why}", path.display()))
-                })?;
-                return Ok(Found { rows, note: None });
-            }
-            Err(why) => Some(format!("no gateway answers on {} ({why})", path.display())),
-        },
-    };
-    match (silent, store) {
-        (Some(silent), None) => Err(Failed(TEMPORARY, silent)),
-        (silent, Some(store)) => read(&store, &query, silent.as_deref()),
-        (None, None) => Err(Failed(
-            USAGE,
-            String::from("neither a socket nor a data file is known"),
-        )),
+    let reached = socket::reach(
+        args.config.as_deref(),
+        args.socket.as_deref(),
+        args.store.as_deref(),
+    )?;
+    match reached {
+        Reach::Gateway(stream, path) => {
+            let rows = ask(&stream, &query)
+                .map_err(|Failed(code, why)| Failed(code, format!("{}: {why}", path.display())))?;
+            Ok(Found { rows, note: None })
+        }
+        Reach::File(store, silent) => read(&store, &query, silent.as_deref()),
     }
 }
 
@@ -156,24 +145,6 @@ fn query(args: &Args, now: Timestamp) -> Result<Query, Failed> {
         until: moment("until", &args.until)?,
         limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
     })
-}
-
-/// Socket and data file. What is named beats the configuration, which is read unless something is named without it.
-fn places(args: &Args) -> Result<(Option<PathBuf>, Option<PathBuf>), Failed> {
-    let named = args.socket.is_some() || args.store.is_some();
-    let config = match &args.config {
-        None if named => return Ok((args.socket.clone(), args.store.clone())),
-        None => Path::new("usher.toml"),
-        Some(path) => path,
-    };
-    let places = config::places(config).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Failed(USAGE, problems.join("\nusher: "))
-    })?;
-    Ok((
-        Some(args.socket.clone().unwrap_or(places.socket)),
-        Some(args.store.clone().unwrap_or(places.store)),
-    ))
 }
 
 /// Asks a running gateway.
@@ -200,7 +171,7 @@ fn read(path: &Path, query: &Query, silent: Option<&str>) -> Result<Found, Faile
     let why = silent.map_or_else(String::new, |silent| format!("{silent}; "));
     let store = Store::open_read_only(path).map_err(|error| {
         let code = match error {
-            OpenError::Missing(_) => NO_DATA,
+            OpenError::Missing(_) => NO_INPUT,
             OpenError::Locked(_) | OpenError::NeedsRepair(_) => TEMPORARY,
             OpenError::Refused(_)
             | OpenError::Newer { .. }
@@ -373,7 +344,7 @@ mod tests {
         };
 
         let (code, text) = fails(&args);
-        assert_eq!(code, NO_DATA, "{text}");
+        assert_eq!(code, NO_INPUT, "{text}");
         assert!(text.starts_with("there is no data file "), "{text}");
 
         let store = data(&path);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{FAILURE, TEMPORARY, USAGE, complain, log};
+use super::{DATA, FAILURE, TEMPORARY, USAGE, complain, log};
 use crate::clock::Clock;
 use crate::config;
 use crate::serve::{Serving, StartError};
@@ -24,9 +24,6 @@ pub struct Args {
     #[arg(long)]
     accept_store: bool,
 }
-
-/// The data file is not the one expected, or does not open (`EX_DATAERR`).
-const DATA: u8 = 65;
 
 /// Runs until SIGTERM or SIGINT.
 #[must_use]

@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{FAILURE, TEMPORARY, USAGE};
+use super::{DATA, FAILURE, TEMPORARY, USAGE};
+use crate::config;
 
 /// The largest answer, in bytes.
 const ANSWER: u64 = 1 << 30;
@@ -12,6 +14,62 @@ const ANSWER: u64 = 1 << 30;
 /// Why a command did not do what it was asked: the exit code, and what to say.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failed(pub(super) u8, pub(super) String);
+
+/// Who answers a command.
+#[derive(Debug)]
+pub(super) enum Reach {
+    /// The gateway, on its socket at this place.
+    Gateway(UnixStream, PathBuf),
+    /// Nobody; there is the data file, and why no gateway was asked.
+    File(PathBuf, Option<String>),
+}
+
+/// The gateway if it answers, else the data file. What is named beats the configuration, which is read unless something
+/// is named without it.
+pub(super) fn reach(
+    config: Option<&Path>,
+    socket: Option<&Path>,
+    store: Option<&Path>,
+) -> Result<Reach, Failed> {
+    let (socket, store) = places(config, socket, store)?;
+    let silent = match socket {
+        None => None,
+        Some(path) => match UnixStream::connect(&path) {
+            Ok(stream) => return Ok(Reach::Gateway(stream, path)),
+            Err(why) => Some(format!("no gateway answers on {} ({why})", path.display())),
+        },
+    };
+    match (silent, store) {
+        (silent, Some(store)) => Ok(Reach::File(store, silent)),
+        (Some(silent), None) => Err(Failed(TEMPORARY, silent)),
+        (None, None) => Err(Failed(
+            USAGE,
+            String::from("neither a socket nor a data file is known"),
+        )),
+    }
+}
+
+/// Socket and data file.
+pub(super) fn places(
+    config: Option<&Path>,
+    socket: Option<&Path>,
+    store: Option<&Path>,
+) -> Result<(Option<PathBuf>, Option<PathBuf>), Failed> {
+    let (socket, store) = (socket.map(Path::to_owned), store.map(Path::to_owned));
+    let config = match config {
+        None if socket.is_some() || store.is_some() => return Ok((socket, store)),
+        None => Path::new("usher.toml"),
+        Some(path) => path,
+    };
+    let places = config::places(config).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failed(USAGE, problems.join("\nusher: "))
+    })?;
+    Ok((
+        Some(socket.unwrap_or(places.socket)),
+        Some(store.unwrap_or(places.store)),
+    ))
+}
 
 /// Asks a running gateway: `method` and `target` (path and query). It may be silent for `silence`. The body of a 200.
 pub(super) fn ask(
@@ -84,6 +142,7 @@ fn refused(status: u16, body: &[u8]) -> Failed {
     let code = match status {
         503 => TEMPORARY,
         400 => USAGE,
+        422 => DATA,
         _ => FAILURE,
     };
     Failed(code, detail)

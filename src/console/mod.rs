@@ -1,6 +1,7 @@
 //! The admin API: health for everybody on the admin address, reports for the command line on the Unix socket. It decides
 //! nothing; the file's mode (0600) is what guards the socket.
 
+mod backup;
 pub mod route;
 mod test;
 
@@ -53,26 +54,30 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 pub struct Console {
     gateway: Arc<Gateway>,
     clock: Clock,
+    backup: backup::UnderWay,
 }
 
 impl Console {
     /// A console for a gateway.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
-        Self { gateway, clock }
+        Self {
+            gateway,
+            clock,
+            backup: backup::UnderWay::default(),
+        }
     }
 
     /// What anybody on the admin address may ask.
-    #[must_use]
-    pub fn public(&self, request: &Request<Incoming>) -> Response<Outgoing> {
-        let route = Route::of(request.method().as_str(), request.uri().path());
-        match route {
-            Ok(Route::Healthz) => self.healthz(),
-            Ok(Route::Readyz) => self.readyz(),
-            Ok(Route::Report | Route::Statistics | Route::Test) => fault(&Fault::NotFound(
-                String::from("There is no such admin endpoint on this address."),
-            )),
-            Err(refused) => fault(&refused),
+    pub async fn public(&self, request: &Request<Incoming>) -> Response<Outgoing> {
+        let elsewhere = || {
+            Fault::NotFound(String::from(
+                "There is no such admin endpoint on this address.",
+            ))
+        };
+        match Route::of(request.method().as_str(), request.uri().path()) {
+            Ok(route) if !route.is_public() => fault(&elsewhere()),
+            route => self.answer(route, request).await,
         }
     }
 
@@ -105,8 +110,12 @@ impl Console {
 
     /// Reads are answered; whether writes are is said beside it, so that a balancer does not take the reads away too.
     fn ready(&self) -> serde_json::Value {
+        let engine = self.gateway.engine();
         let full = |engine: &Arc<Engine>| engine.store.disk_nearly_full();
-        if self.gateway.engine().is_some_and(full) {
+        let unconfirmed = |engine: &Arc<Engine>| engine.store.is_unconfirmed();
+        if engine.is_some_and(unconfirmed) {
+            json!({"status": "ready", "writes": "refused: restored from a backup and not confirmed"})
+        } else if engine.is_some_and(full) {
             json!({"status": "ready", "writes": "refused: disk nearly full"})
         } else {
             json!({"status": "ready"})
@@ -131,7 +140,10 @@ impl Console {
             connections.spawn(async move {
                 let answer = service_fn(|request| {
                     let console = Arc::clone(&console);
-                    async move { Ok::<_, std::convert::Infallible>(console.private(&request).await) }
+                    async move {
+                        let route = Route::of(request.method().as_str(), request.uri().path());
+                        Ok::<_, std::convert::Infallible>(console.answer(route, &request).await)
+                    }
                 });
                 let mut http = hyper::server::conn::http1::Builder::new();
                 http.timer(TokioTimer::new());
@@ -143,14 +155,22 @@ impl Console {
         }
     }
 
-    async fn private(&self, request: &Request<Incoming>) -> Response<Outgoing> {
+    async fn answer(
+        &self,
+        route: Result<Route, Fault>,
+        request: &Request<Incoming>,
+    ) -> Response<Outgoing> {
         let query = request.uri().query().unwrap_or_default();
-        let reply = match Route::of(request.method().as_str(), request.uri().path()) {
+        let reply = match route {
             Ok(Route::Healthz) => return self.healthz(),
             Ok(Route::Readyz) => return self.readyz(),
             Ok(Route::Report) => self.report(query.to_owned()).await,
             Ok(Route::Statistics) => self.statistics(),
             Ok(Route::Test) => self.test(query).await,
+            Ok(Route::Backup) => return self.write_backup(query.to_owned()).await,
+            Ok(Route::BackupProgress) => Ok(self.backup_progress()),
+            Ok(Route::Confirm) => self.confirm().await,
+            Ok(Route::Restored) => self.restored(),
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

@@ -15,16 +15,28 @@ pub enum Route {
     Statistics,
     /// `POST /test?application=NAME`: tries the way to an application.
     Test,
+    /// `POST /backup`: writes one.
+    Backup,
+    /// `GET /backup`: how far the one that is being written is.
+    BackupProgress,
+    /// `POST /confirm`: what was restored is right.
+    Confirm,
+    /// `GET /confirm`: what was restored and is not confirmed.
+    Restored,
 }
 
 impl Route {
     /// Every one.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::Healthz,
         Self::Readyz,
         Self::Report,
         Self::Statistics,
         Self::Test,
+        Self::Backup,
+        Self::BackupProgress,
+        Self::Confirm,
+        Self::Restored,
     ];
 
     /// Its method and path.
@@ -36,6 +48,10 @@ impl Route {
             Self::Report => ("GET", "/report"),
             Self::Statistics => ("GET", "/statistics"),
             Self::Test => ("POST", "/test"),
+            Self::Backup => ("POST", "/backup"),
+            Self::BackupProgress => ("GET", "/backup"),
+            Self::Confirm => ("POST", "/confirm"),
+            Self::Restored => ("GET", "/confirm"),
         }
     }
 
@@ -50,18 +66,16 @@ impl Route {
     /// # Errors
     /// 404, 405.
     pub fn of(method: &str, path: &str) -> Result<Self, Fault> {
-        let mut there = Self::ALL
-            .into_iter()
-            .filter(|route| route.at().1 == path)
-            .peekable();
-        let Some(first) = there.peek().copied() else {
+        let there = || Self::ALL.into_iter().filter(|route| route.at().1 == path);
+        let methods: Vec<&str> = there().map(|route| route.at().0).collect();
+        if methods.is_empty() {
             return Err(Fault::NotFound(String::from(
                 "There is no such admin endpoint.",
             )));
-        };
+        }
         let wanted = if method == "HEAD" { "GET" } else { method };
-        there
+        there()
             .find(|route| route.at().0 == wanted)
-            .ok_or_else(|| Fault::MethodNotAllowed(first.at().0.to_owned()))
+            .ok_or_else(|| Fault::MethodNotAllowed(methods.join(", ")))
     }
 }

@@ -17,6 +17,7 @@ use super::check::{Plan, check};
 use super::ids::Instance;
 use super::keys;
 use super::reads::Waiting;
+use super::restored::{self, Restored};
 use super::tables::{self, Head, Trouble, name};
 use super::transaction::{Transaction, from_json, json};
 
@@ -91,6 +92,8 @@ pub(super) enum Job {
     Intend(Box<Intent>),
     /// The configuration's fingerprint.
     Configure(String),
+    /// A person says, at this time, that what was restored is right.
+    Confirm(Timestamp),
 }
 
 /// What came of a job.
@@ -99,6 +102,8 @@ pub(super) enum Done {
     Committed(Committed),
     Intended(u64),
     Configured(u64),
+    /// Whether there was something to confirm.
+    Confirmed(bool),
 }
 
 /// The configuration that decided last.
@@ -139,6 +144,10 @@ pub(super) struct Writer {
     pub(super) commits: u64,
     /// Edges of the dead are left to be dropped.
     pub(super) sweeps: bool,
+    /// What was restored is confirmed, and links are left to be doubted.
+    pub(super) doubts: bool,
+    /// What was restored and takes no writes yet.
+    pub(super) restored: Option<Restored>,
     /// Notes of reads older than this are to be pruned.
     pub(super) prune: Option<Timestamp>,
     /// Notes of reads that wait to be written.
@@ -159,6 +168,8 @@ impl Writer {
             written: 0,
             commits: 0,
             sweeps,
+            doubts: false,
+            restored: None,
             prune: None,
             notes: Waiting::new(),
             noted: 0,
@@ -176,13 +187,14 @@ impl Writer {
         transaction.set_two_phase_commit(true);
         let mut open = Transaction::open(&transaction, self.instance, self.head.clone())?;
         let result = work(&mut open)?;
-        let sweeps = open.sweeps;
+        let (sweeps, doubts) = (open.sweeps, open.doubts);
         let (head, written) = open.finish()?;
         transaction.commit()?;
         self.head = head;
         self.written += written;
         self.commits += 1;
         self.sweeps |= sweeps;
+        self.doubts |= doubts;
         Ok(result)
     }
 
@@ -249,6 +261,7 @@ fn run(transaction: &mut Transaction<'_>, job: &mut Job) -> Result<Done, Stop> {
         }
         Job::Intend(intent) => intend(transaction, intent).map(Done::Intended),
         Job::Configure(fingerprint) => Ok(Done::Configured(configure(transaction, fingerprint)?)),
+        Job::Confirm(now) => Ok(Done::Confirmed(restored::confirmed(transaction, *now)?)),
     }
 }
 

@@ -80,6 +80,7 @@ impl Store {
             noted: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            restored: watch::Sender::new(writer.restored.clone()),
             prune: AtomicU64::new(0),
         });
         let notes = writer.notes.sender();

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,7 @@ impl Marker {
         };
         let new = with_suffix(&self.data, ".marker.new");
         let mut file = create_private(&new)?;
+        like_owner_of(&self.data, &file);
         file.write_all(&serde_json::to_vec(&marked)?)?;
         file.sync_all()?;
         drop(file);
@@ -97,6 +98,14 @@ pub(super) fn create_private(path: &Path) -> io::Result<File> {
         .open(path)?;
     file.set_permissions(fs::Permissions::from_mode(PRIVATE))?;
     Ok(file)
+}
+
+/// Gives a file that root writes to whom `other` belongs: root restores for the user that the gateway runs as. Whoever
+/// else restores is that user, and may not give files away.
+pub(super) fn like_owner_of(other: &Path, file: &File) {
+    if let Ok(owner) = fs::metadata(other) {
+        let _kept = fchown(file, Some(owner.uid()), Some(owner.gid()));
+    }
 }
 
 /// What others than its owner may do with the file at `path`, as permission bits; `None`: nothing.

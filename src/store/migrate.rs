@@ -91,7 +91,8 @@ fn keep(
     made
 }
 
-fn duplicate(
+/// Copies a file, and has the copy on disk.
+pub(super) fn duplicate(
     from: &Path,
     to: &Path,
     progress: &dyn Fn(f32),

@@ -6,9 +6,11 @@
 //! The path of a write: `front` (the [`Store`] that the rest holds) -> `queue` (a place is had first) -> `writer` (the
 //! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `marks`,
 //! `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
-//! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`.
+//! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`. A copy of all of it, and the way back: `backup`
+//! and `restore`, with what a copy says of itself in `manifest`; what holds until a person confirms it in `restored`.
 
 mod apply;
+mod backup;
 pub mod change;
 mod check;
 mod edges;
@@ -17,6 +19,7 @@ mod ids;
 mod journal;
 mod keys;
 mod leftover;
+mod manifest;
 mod marker;
 mod marks;
 mod migrate;
@@ -24,6 +27,8 @@ mod open;
 mod queue;
 mod read_only;
 mod reads;
+mod restore;
+mod restored;
 mod row;
 mod space;
 mod stretch;
@@ -37,13 +42,17 @@ mod writer;
 mod tests;
 
 pub use apply::{CommitError, Committed, Conflict, Intent};
+pub use backup::{BackupError, Progress, Written};
 pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put};
 pub use front::{Statistics, Store};
+pub use manifest::Manifest;
 pub use marks::CAUSES;
 pub use open::{OpenError, Options};
 pub use queue::Place;
 pub use read_only::ReadStore;
 pub use reads::{ReadNote, ReadShape};
+pub use restore::{Replaced, RestoreError, Restoring, Step, There, restore};
+pub use restored::Restored;
 pub use row::RowRef;
 pub use space::{REFUSAL, RESERVE, nearly_full};
 pub use stretch::Stretch;

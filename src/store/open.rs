@@ -2,6 +2,7 @@
 //! [`super::migrate`]'s, the intents that an earlier process left are [`super::leftover`]'s.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -18,8 +19,10 @@ use super::apply::Writer;
 use super::front::{Running, Store};
 use super::ids::{Instance, hex};
 use super::leftover;
+use super::manifest;
 use super::marker::{Marker, create_private, open_to_others, sync_directory, with_suffix};
 use super::migrate;
+use super::restored;
 use super::tables::{self, Head, ROWS, SCHEMA, STATE, Seal, Trouble, name};
 use super::transaction::Transaction;
 use super::view::View;
@@ -190,7 +193,10 @@ impl Store {
             move |share| progress(share)
         })?;
         let found = Found::load(&db)?;
-        if exists && !options.accept {
+        // `usher restore` put it here for a person, and nothing is sent on its strength until that person confirms it:
+        // the marker that it found may be one that a crash kept from being replaced.
+        let waits = restored::load(&db)?.is_some_and(|restored| restored.confirmed.is_none());
+        if exists && !options.accept && !waits {
             let last = found.head.next_sequence.saturating_sub(1);
             let doubt = match &marked {
                 None if found.empty => None,
@@ -331,9 +337,13 @@ pub(super) fn check_and_open(
             #[allow(clippy::cast_possible_truncation, reason = "a fraction for people")]
             progress(session.progress() as f32);
         });
+    // `usher restore` may have put another file there between the opening and the lock.
+    let which = || fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
     loop {
+        let before = which();
         match builder.open(path) {
-            Ok(db) => return Ok(db),
+            Ok(db) if which() == before => return Ok(db),
+            Ok(replaced) => drop(replaced),
             Err(DatabaseError::DatabaseAlreadyOpen) if started.elapsed() < wait => {
                 thread::sleep(LOCK_RETRY);
             }
@@ -398,6 +408,16 @@ fn start(
     let sweeps = !view.sweeping()?.is_empty();
     drop(view);
     let mut writer = Writer::new(Arc::clone(&db), instance, head, sweeps);
+    writer.restored = restored::load(&*db)?;
+    // A crash ended what `usher confirm` had begun: it goes on.
+    writer.doubts = writer
+        .restored
+        .as_ref()
+        .is_some_and(|restored| restored.confirmed.is_some());
+    // A backup that somebody put here by hand is one no more when it changes.
+    if manifest::load(&*db)?.is_some() {
+        writer.transact(|transaction| transaction.drop_state(name::BACKUP))?;
+    }
     let rolled_forward = leftover::roll_forward(&db, &mut writer, now)?;
     Store::start(
         writer,

@@ -11,8 +11,8 @@ use crate::error::Fault;
 use super::apply::{CommitError, Committed, Done, Intent, Job, Writer};
 use super::change::ChangeSet;
 use super::front::{Store, lock};
-use super::space;
 use super::writer::{Message, Request};
+use super::{restored, space};
 
 /// The way to the writer.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ enum Closed {
     Ending,
     DiskFull,
     Full,
+    /// It was restored, and nobody has confirmed it.
+    Unconfirmed,
 }
 
 /// A place in the writer's queue, had before anything is sent to an application: the commit behind it cannot be
@@ -48,12 +50,20 @@ impl Store {
     /// A place in the queue.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`]: the queue is full, the disk is nearly full, or the store takes no writes any more.
+    /// [`Fault::Unavailable`]: the queue is full, the disk is nearly full, the directory was restored and is not
+    /// confirmed, or the store takes no writes any more.
     pub fn reserve(&self) -> Result<Place, Fault> {
         self.seat().map_err(Fault::from)
     }
 
     fn seat(&self) -> Result<Place, Closed> {
+        if self.is_unconfirmed() {
+            return Err(Closed::Unconfirmed);
+        }
+        self.any_seat()
+    }
+
+    fn any_seat(&self) -> Result<Place, Closed> {
         if self.is_broken() {
             return Err(Closed::Ending);
         }
@@ -76,9 +86,10 @@ impl Store {
     /// # Errors
     /// As [`CommitError`] says; nothing of the intent is stored then, unless the store is broken.
     pub async fn intend(&self, intent: Intent) -> Result<u64, CommitError> {
-        match self.run(Job::Intend(Box::new(intent))).await? {
+        let place = self.seat()?;
+        match place.send(Job::Intend(Box::new(intent))).await? {
             Done::Intended(intent) => Ok(intent),
-            Done::Committed(_) | Done::Configured(_) => Err(mixed_up()),
+            Done::Committed(_) | Done::Configured(_) | Done::Confirmed(_) => Err(mixed_up()),
         }
     }
 
@@ -98,12 +109,13 @@ impl Store {
     pub async fn configure(&self, fingerprint: &str) -> Result<u64, CommitError> {
         match self.run(Job::Configure(fingerprint.to_owned())).await? {
             Done::Configured(generation) => Ok(generation),
-            Done::Committed(_) | Done::Intended(_) => Err(mixed_up()),
+            Done::Committed(_) | Done::Intended(_) | Done::Confirmed(_) => Err(mixed_up()),
         }
     }
 
-    async fn run(&self, job: Job) -> Result<Done, CommitError> {
-        let place = self.seat()?;
+    /// Does what is ours and no client's: that is done though what was restored is not confirmed.
+    pub(super) async fn run(&self, job: Job) -> Result<Done, CommitError> {
+        let place = self.any_seat()?;
         place.send(job).await
     }
 
@@ -134,7 +146,7 @@ impl Place {
         async {
             match done.await? {
                 Done::Committed(committed) => Ok(committed),
-                Done::Intended(_) | Done::Configured(_) => Err(mixed_up()),
+                Done::Intended(_) | Done::Configured(_) | Done::Confirmed(_) => Err(mixed_up()),
             }
         }
     }
@@ -169,6 +181,7 @@ impl From<Closed> for Fault {
             ),
             Closed::DiskFull => (30, space::REFUSAL),
             Closed::Full => (1, "The gateway has more writes waiting than it can take."),
+            Closed::Unconfirmed => (60, restored::REFUSAL),
         };
         Self::Unavailable {
             retry_after,
@@ -183,10 +196,11 @@ impl From<Closed> for CommitError {
             Closed::Ending => Self::Failed("the store takes no writes any more".into()),
             Closed::DiskFull => Self::DiskFull,
             Closed::Full => Self::Full,
+            Closed::Unconfirmed => Self::Failed(restored::REFUSAL.into()),
         }
     }
 }
 
-fn mixed_up() -> CommitError {
+pub(super) fn mixed_up() -> CommitError {
     CommitError::Failed("the writer answered another question".into())
 }

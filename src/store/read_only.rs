@@ -1,7 +1,7 @@
 //! Reading a data file without a gateway, for the command line.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redb::{Builder, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
@@ -20,6 +20,7 @@ pub struct ReadStore {
     db: ReadOnly,
     instance: Instance,
     checked: bool,
+    pub(super) path: PathBuf,
 }
 
 struct ReadOnly(ReadOnlyDatabase);
@@ -78,6 +79,7 @@ impl Store {
             db: ReadOnly(db),
             instance: found.instance,
             checked,
+            path: path.to_owned(),
         })
     }
 }

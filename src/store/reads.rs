@@ -188,7 +188,7 @@ impl View {
     }
 }
 
-fn seal_key(time: u64, place: u64) -> [u8; 16] {
+pub(super) fn seal_key(time: u64, place: u64) -> [u8; 16] {
     (u128::from(time) << 64 | u128::from(place)).to_be_bytes()
 }
 

@@ -41,6 +41,13 @@ impl<'a> RowRef<'a> {
             .ok_or_else(|| Trouble::Damaged(format!("row {}: its header does not fit", handle.0)))
     }
 
+    /// How many accounts it has.
+    pub(super) fn link_count(&self) -> Result<u64, Trouble> {
+        let links: Vec<serde::de::IgnoredAny> = serde_json::from_slice(self.links)
+            .map_err(|error| Trouble::Damaged(format!("row {}: {error}", self.handle.0)))?;
+        Ok(links.len() as u64)
+    }
+
     /// The whole resource.
     ///
     /// # Errors

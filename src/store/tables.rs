@@ -40,6 +40,10 @@ pub(super) mod name {
     pub(in crate::store) const INSTANCE: &[u8] = b"instance";
     pub(in crate::store) const HEAD: &[u8] = b"head";
     pub(in crate::store) const CONFIG: &[u8] = b"config";
+    /// What a backup says of itself; in no data file that serves.
+    pub(in crate::store) const BACKUP: &[u8] = b"backup";
+    /// The file was restored, and nothing of it was sent on yet: see [`super::super::restored`].
+    pub(in crate::store) const RESTORED: &[u8] = b"restored";
     /// One row an application follows this.
     pub(in crate::store) const APPLICATION: &str = "application/";
 }

@@ -51,6 +51,8 @@ pub(super) struct Transaction<'t> {
     pub(super) written: u64,
     /// Edges of a dead resource are left to be dropped.
     pub(super) sweeps: bool,
+    /// Links are left to be doubted.
+    pub(super) doubts: bool,
 }
 
 impl<'t> Transaction<'t> {
@@ -75,6 +77,7 @@ impl<'t> Transaction<'t> {
             tallies: BTreeMap::new(),
             written: 0,
             sweeps: false,
+            doubts: false,
         })
     }
 
@@ -311,6 +314,12 @@ impl<'t> Transaction<'t> {
         self.written += 1;
         let value = tables::seal(Seal::State, name, value);
         self.state.insert(name, value.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn drop_state(&mut self, name: &[u8]) -> Result<(), Trouble> {
+        self.written += 1;
+        self.state.remove(name)?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 
 use super::apply::{CommitError, Done, Job, Writer};
 use super::reads;
+use super::restored::{self, Restored};
 use super::tables::{Head, Trouble};
 
 /// Requests that one transaction takes.
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) dropped: AtomicU64,
     /// The disk is nearly full.
     pub(super) full: AtomicBool,
+    /// What was restored and takes no writes until it is confirmed.
+    pub(super) restored: watch::Sender<Option<Restored>>,
     /// Notes older than this are to be pruned; 0: nobody asked.
     pub(super) prune: AtomicU64,
 }
@@ -80,6 +83,9 @@ impl Shared {
         self.commits.store(writer.commits, Ordering::Relaxed);
         self.rows.store(writer.written, Ordering::Relaxed);
         self.noted.store(writer.noted, Ordering::Relaxed);
+        if writer.restored.is_none() && self.restored.borrow().is_some() {
+            self.restored.send_replace(None);
+        }
         self.committed.send_if_modified(|commits| {
             std::mem::replace(commits, writer.commits) != writer.commits
         });
@@ -185,6 +191,13 @@ pub(super) fn step(writer: &mut Writer, idle: bool) -> Result<bool, String> {
     // A commit takes a slice along; with more than that the buffer could run full before the next.
     if idle && writer.notes.len() >= reads::SLICE {
         writer.apply(&mut [])?;
+        return Ok(true);
+    }
+    // Nothing is taken before this is done, so nothing goes before it.
+    if writer.doubts {
+        let left = writer.transact(restored::doubt);
+        writer.restored = left.map_err(|(Trouble::Damaged(text) | Trouble::Engine(text))| text)?;
+        writer.doubts = writer.restored.is_some();
         return Ok(true);
     }
     if writer.stuck {

@@ -267,6 +267,13 @@ impl House {
         Self::stand(self.plan, self.clock, self.sandbox, self.folder).await
     }
 
+    /// Drains the gateway, does something with its folder, and starts it again.
+    pub(crate) async fn restart_after(self, work: impl FnOnce(&Path)) -> Self {
+        assert!(self.serving.drain().await.whole, "a drain is whole");
+        work(self.folder.path());
+        Self::stand(self.plan, self.clock, self.sandbox, self.folder).await
+    }
+
     /// The same, with another configuration.
     pub(crate) async fn restart_with(self, plan: Plan) -> Self {
         assert!(self.serving.drain().await.whole, "a drain is whole");

@@ -123,6 +123,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), None, "it did not end by itself");
+    }
+
     /// Starts `usher LINE`.
     pub(crate) fn start(folder: &Path, line: &str) -> Self {
         let mut child = usher(folder, line)

@@ -36,7 +36,7 @@ fn rows() -> impl Iterator<Item = (&'static str, Vec<u8>, Vec<u8>)> {
 }
 
 /// The file and its marker.
-fn written(path: &Path) {
+pub(super) fn written(path: &Path) {
     let db = Database::create(path).expect("created");
     let transaction = db.begin_write().expect("begins");
     {
@@ -93,7 +93,7 @@ fn schema(path: &Path) -> u64 {
 }
 
 /// Everything is as it was, and can be listed as if this build had written it.
-fn is_migrated(store: &Store) {
+pub(super) fn is_migrated(store: &Store) {
     let view = store.view().expect("view");
     let rows: Vec<Resource> = (0..4_000)
         .filter_map(|handle| view.resource(Handle(handle)).expect("whole"))

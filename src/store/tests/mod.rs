@@ -1,5 +1,6 @@
 //! What the store promises, on an in-memory file and on a real one.
 
+mod backups;
 mod batches;
 mod commits;
 mod journal;
@@ -7,6 +8,7 @@ mod migration;
 mod model;
 mod reads;
 mod recovery;
+mod restores;
 
 use std::future::Future;
 
