@@ -5,9 +5,9 @@
 
 use hyper::body::Body as _;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST,
-    HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
-    WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, ETAG,
+    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
@@ -52,6 +52,10 @@ pub fn head<B>(request: &Request<B>) -> Result<(), Fault> {
         return Err(Fault::UnsupportedMediaType(format!(
             "Content-Encoding {coding:?} is not read here; send the body as it is."
         )));
+    }
+    // hyper takes every other one for none; RFC 9110 10.1.1 has an answer for them.
+    if other_than(headers, &EXPECT, "100-continue").is_some() {
+        return Err(Fault::ExpectationFailed);
     }
     host(headers, uri.authority())?;
     // Two credentials: whichever was meant, the other one was not.
@@ -125,6 +129,9 @@ pub struct Reply {
     pub allow: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// The connection is of no more use: bytes of this request may still be on their way, or its framing is such that
+    /// somebody on the way may see another request behind it.
+    pub close: bool,
     /// The body.
     pub body: Outgoing,
 }
@@ -139,6 +146,7 @@ impl Reply {
             location: None,
             allow: None,
             retry_after: None,
+            close: false,
             body,
         }
     }
@@ -159,6 +167,7 @@ impl Reply {
                 Fault::MethodNotAllowed(allow) => Some(allow.clone()),
                 _ => None,
             },
+            close: matches!(fault.status(), 408 | 413 | 414 | 431),
             ..Self::new(fault.status(), Outgoing::whole(fault.body()))
         }
     }
@@ -189,17 +198,13 @@ impl Reply {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        match self.status {
-            // RFC 9110 11.6.1
-            401 => {
-                let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
-                headers.insert(WWW_AUTHENTICATE, scheme);
-            }
-            // Bytes of this request may still be on their way: the connection is of no more use.
-            408 | 413 | 414 | 431 => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
+        // RFC 9110 11.6.1
+        if self.status == 401 {
+            let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
+            headers.insert(WWW_AUTHENTICATE, scheme);
+        }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -244,6 +249,8 @@ mod tests {
             (("content-encoding", "identity, gzip"), 415),
             (("upgrade", "h2c"), 0),
             (("upgrade", "websocket"), 400),
+            (("expect", "100-Continue"), 0),
+            (("expect", "200-ok"), 417),
             (("host", "here:8080"), 400),
             (("host", "elsewhere"), 400),
             (("authorization", "Bearer x"), 0),
