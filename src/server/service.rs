@@ -93,7 +93,9 @@ fn host(headers: &HeaderMap, authority: Option<&Authority>) -> Result<(), Fault>
         _ => None,
     };
     let fits = host.is_some_and(|host| {
-        !host.as_str().contains('@') && authority.is_none_or(|named| *named == host)
+        !host.as_str().contains('@')
+            && has_port_or_none(&host)
+            && authority.is_none_or(|named| *named == host)
     });
     if fits {
         Ok(())
@@ -102,6 +104,12 @@ fn host(headers: &HeaderMap, authority: Option<&Authority>) -> Result<(), Fault>
             "A request needs exactly one Host, the one that it is for.".into(),
         ))
     }
+}
+
+/// What follows the host is nothing, or a port; [`Authority`] takes `h:80x`. RFC 3986 3.2.3 lets a port be empty.
+fn has_port_or_none(host: &Authority) -> bool {
+    let rest = host.as_str().strip_prefix(host.host());
+    rest.is_some_and(|rest| matches!(rest, "" | ":")) || host.port_u16().is_some()
 }
 
 /// The first value of `name` that is not `only`.
@@ -268,6 +276,10 @@ mod tests {
         for (uri, host, want) in [
             ("/", "here", 0),
             ("/", "[::1]:8080", 0),
+            ("/", "here:", 0),
+            ("/", "here:80x", 400),
+            ("/", "here:65536", 400),
+            ("/", "[::1]x", 400),
             ("/", "", 400),
             ("/", "a@here", 400),
             ("/", "a/b", 400),
