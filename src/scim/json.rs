@@ -33,8 +33,8 @@ const TEXT: usize = 16 * 1024;
 const OBJECT: usize = 688;
 /// Behind one array: a Vec begins with four places of 32 bytes.
 const ARRAY: usize = 144;
-/// Behind one entry more: its place, twice over for growth, and a text's own allocation.
-const ENTRY: usize = 160;
+/// Behind one entry more: its place, twice over for growth, and the allocation of its text.
+const ENTRY: usize = 96;
 
 /// Bounds on the input.
 #[derive(Debug, Clone, Copy)]
@@ -349,6 +349,107 @@ mod tests {
             assert!(read(shape(text(TEXT)).as_bytes(), Bounds::default()).is_ok());
         }
         check("[".repeat(1_000_000).as_bytes(), Err("nested deeper"));
+    }
+
+    /// Megabytes of this process that are in memory.
+    fn resident() -> f64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: f64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096.0 / 1e6
+    }
+
+    /// Which shape a process is to weigh.
+    const SHAPE: &str = "USHER_TEST_SHAPE";
+
+    /// Alone in its process, so that what comes to memory is what is read here.
+    #[test]
+    #[ignore = "the test below runs it"]
+    fn weighing() {
+        let which = std::env::var(SHAPE).map_or(0, |which| which.parse().unwrap());
+        let list = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
+        let keys: Vec<String> = (0..KEYS).map(|at| format!("\"{at}\":0")).collect();
+        let member = r#"{"value":"2819c223-7f76-453a-919d-413861904646"}"#;
+        let user = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"ada@example.com","name":{"givenName":"Ada","familyName":"King"},"emails":[{"value":"ada@example.com","type":"work","primary":true}],"active":true}"#;
+        let shapes = [
+            ("objects of one key", list(r#"{"":0}"#, 24_900)),
+            (
+                "objects in objects",
+                list(&(r#"{"":"#.repeat(30) + "0" + &"}".repeat(30)), 1_600),
+            ),
+            (
+                "objects of many keys",
+                list(&format!("{{{}}}", keys.join(",")), 190),
+            ),
+            ("arrays of one", list("[0]", 24_900)),
+            (
+                "arrays in arrays",
+                list(&("[".repeat(30) + &"]".repeat(30)), 1_600),
+            ),
+            ("numbers", list("0", 49_900)),
+            ("empty texts", list("\"\"", 49_900)),
+            ("short texts", list("\"a\"", 49_900)),
+            (
+                "texts of 17 bytes",
+                list(&format!("\"{}\"", "a".repeat(17)), 49_900),
+            ),
+            (
+                "long texts",
+                list(&format!("\"{}\"", "a".repeat(16_000)), 64),
+            ),
+            (
+                "escaped texts",
+                list(&format!("\"{}\"", "\\u0041".repeat(2_700)), 64),
+            ),
+            ("members", list(member, 20_000)),
+            ("users", list(user, 3_600)),
+        ];
+        let Some((name, shape)) = shapes.get(which) else {
+            println!("no more shapes");
+            return;
+        };
+        let before = resident();
+        // Without the text itself, which is one already.
+        let weight = (weight(shape.as_bytes()) - shape.len()) as f64 / 1e6;
+        let copies = (100.0 / weight).ceil();
+        let read: Vec<Value> = (0..copies as usize)
+            .map(|_| read(shape.as_bytes(), Bounds::default()).unwrap())
+            .collect();
+        let cost = (resident() - before) / copies;
+        let size = shape.len() as f64 / 1e6;
+        println!(
+            "{name}: {size:.2} MB cost {cost:.1} MB, {:.0} times as much; weight {weight:.1} MB",
+            cost / size
+        );
+        assert!(cost <= weight * 1.02, "{name}: {cost} over {weight}");
+        drop(read);
+    }
+
+    #[test]
+    fn nothing_costs_more_than_its_weight() {
+        for which in 0..99 {
+            let mut weighing = std::process::Command::new(std::env::current_exe().unwrap());
+            weighing.env(SHAPE, which.to_string()).args([
+                "--exact",
+                "scim::json::tests::weighing",
+                "--ignored",
+                "--nocapture",
+            ]);
+            let weighed = weighing.output().unwrap();
+            let said = String::from_utf8_lossy(&weighed.stdout);
+            assert!(
+                weighed.status.success() && said.contains("1 passed"),
+                "{said}{}",
+                String::from_utf8_lossy(&weighed.stderr)
+            );
+            if said.contains("no more shapes") {
+                assert!(which > 0);
+                return;
+            }
+            println!(
+                "{}",
+                said.lines().find(|line| line.contains("cost")).unwrap()
+            );
+        }
     }
 
     proptest! {

@@ -19,6 +19,7 @@ mod flows;
 mod framing;
 mod histories;
 mod house;
+mod limits;
 mod lists;
 mod logs;
 mod okta_spec;

@@ -73,6 +73,11 @@ impl Wire {
         }
     }
 
+    /// Nothing has come so far.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.come.is_empty() && self.socket.try_read(&mut [0]).is_err()
+    }
+
     /// No more will be sent.
     pub(crate) async fn end(&mut self) {
         let _hung_up = self.socket.shutdown().await;
