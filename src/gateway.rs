@@ -201,8 +201,10 @@ impl Gateway {
         };
         if !body.is_empty() {
             media::is_json(request.headers())?;
-            // A small body may be a large value.
-            share.grow(json::weight(&body), deadline, clock).await?;
+            // A small body may be a large value, and a write makes copies of it; a Bulk copies one operation at a time.
+            let copies = if route == Route::Bulk { 1 } else { 2 };
+            let needed = json::weight(&body).saturating_mul(copies);
+            share.grow(needed, deadline, clock).await?;
         }
         let condition = |name| {
             let value = request.headers().get(name);
@@ -218,6 +220,7 @@ impl Gateway {
             if_none_match: condition(IF_NONE_MATCH),
         };
         let scim = ScimRequest::decode(parts, &self.limits)?;
+        drop(body);
         // settle and reply
         let note = |kind, shape, id, status| {
             engine.store.note(ReadNote {
