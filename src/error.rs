@@ -50,6 +50,8 @@ pub enum Fault {
     BodyTimeout,
     /// The body is coded, or not JSON by its Content-Type.
     UnsupportedMediaType(String),
+    /// `Expect` asks for something other than `100-continue`.
+    ExpectationFailed,
     /// Over the client's rate. Seconds until the next request may come.
     TooManyRequests(u64),
     /// RFC 7644 has it and usher does not.
@@ -101,6 +103,7 @@ impl Fault {
             Self::TooLarge(_) | Self::TooManyOperations(_) => 413,
             Self::UriTooLong(_) => 414,
             Self::UnsupportedMediaType(_) => 415,
+            Self::ExpectationFailed => 417,
             Self::TooManyRequests(_) => 429,
             Self::HeaderTooLarge(_) => 431,
             Self::NotImplemented(_) => 501,
@@ -147,6 +150,7 @@ impl Fault {
             | Self::HeaderTooLarge(_)
             | Self::BodyTimeout
             | Self::UnsupportedMediaType(_)
+            | Self::ExpectationFailed
             | Self::TooManyRequests(_)
             | Self::NotImplemented(_)
             | Self::Unavailable { .. }
@@ -186,6 +190,7 @@ impl Fault {
             | Self::HeaderTooLarge(_)
             | Self::BodyTimeout
             | Self::UnsupportedMediaType(_)
+            | Self::ExpectationFailed
             | Self::NotImplemented(_)
             | Self::Refused { .. }
             | Self::Internal(_) => None,
@@ -219,6 +224,7 @@ impl Fault {
             Self::UriTooLong(limit) => format!("The request line is longer than {limit} bytes.").into(),
             Self::HeaderTooLarge(limit) => format!("The header is larger than {limit} bytes.").into(),
             Self::BodyTimeout => "The body did not arrive in time.".into(),
+            Self::ExpectationFailed => "The only Expect that is met here is 100-continue.".into(),
             Self::TooManyRequests(_) => "Too many requests from this client; see Retry-After.".into(),
             Self::Refused { application, status, detail, .. } => {
                 format!("{application} refused this ({status}): {detail}").into()

@@ -1,6 +1,7 @@
 //! The path of a request: identify, admit, decode, settle, reply. [`Gateway::answer`] is the whole of it.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -10,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Authority, Client};
 use crate::bulk;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::shape::{Limits, PatchResponse};
 use crate::error::Fault;
 use crate::journal::record::{Operation, Status};
@@ -20,10 +21,13 @@ use crate::scim::Kind;
 use crate::scim::bulk::Bulk;
 use crate::scim::condition::Conditions;
 use crate::scim::discovery;
+use crate::scim::json;
 use crate::scim::request::{ListQuery, Parts, ScimRequest, Verb, Write};
 use crate::scim::route::Route;
+use crate::server::body::Whole;
 use crate::server::media;
 use crate::server::outgoing::Outgoing;
+use crate::server::room::{Room, Share};
 use crate::server::service::{self, Reply};
 use crate::settle::{Asked, Engine};
 use crate::store::{ReadNote, ReadShape};
@@ -54,7 +58,12 @@ pub struct Gateway {
     writes: watch::Sender<usize>,
     /// One search at a time: it reads up to 100,000 rows, and one core stays for everybody else.
     search: Arc<Semaphore>,
+    /// Memory for the bodies of all requests together.
+    room: Room,
 }
+
+/// How much longer than `request_timeout` an answer may take: whatever gives up by itself at that moment says why.
+const LATE: Duration = Duration::from_millis(100);
 
 /// Where SCIM is served.
 const PATH: &str = "/scim/v2";
@@ -66,6 +75,8 @@ struct Line {
     operation: Option<Operation>,
     application: Option<(String, Status)>,
     id: String,
+    /// The head was refused: what follows on its connection is not read.
+    close: bool,
 }
 
 impl Gateway {
@@ -81,6 +92,7 @@ impl Gateway {
             phase: watch::Sender::new(Phase::Opening(0.0)),
             writes: watch::Sender::new(0),
             search: Arc::new(Semaphore::new(1)),
+            room: Room::new(),
         }
     }
 
@@ -112,7 +124,10 @@ impl Gateway {
         let endpoint = endpoint(request.uri().path());
         let plain_json = media::wants_plain_json(request.headers());
         let mut line = Line::default();
-        let answer = self.answer(request, &request_id, &mut line).await;
+        let deadline = begun.plus(self.limits.request_timeout);
+        let answering = self.answer(request, &request_id, deadline, &mut line);
+        let answer = self.clock.until(deadline.plus(LATE), answering).await;
+        let answer = answer.unwrap_or_else(|| Err(late()));
         // A JSON log shows a u128 as a text.
         let ms = u64::try_from(self.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
         let status = answer
@@ -136,7 +151,8 @@ impl Gateway {
             Some(client) => &client.config().response_type,
             None => media::SCIM_JSON,
         };
-        let reply = answer.unwrap_or_else(|fault| Reply::fault(&fault));
+        let mut reply = answer.unwrap_or_else(|fault| Reply::fault(&fault));
+        reply.close |= line.close;
         reply.send(kind, &request_id)
     }
 
@@ -145,9 +161,10 @@ impl Gateway {
         &self,
         mut request: Request<Incoming>,
         request_id: &str,
+        deadline: Timestamp,
         line: &mut Line,
     ) -> Result<Reply, Fault> {
-        service::head(&request)?;
+        service::head(&request).inspect_err(|_| line.close = true)?;
         let below = request.uri().path().strip_prefix(PATH);
         if !below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
             return Err(Fault::NotFound(format!(
@@ -170,14 +187,24 @@ impl Gateway {
         if route.writes(method.as_str()) && client.config().read_only {
             return Err(Fault::Forbidden(String::from("This client may only read.")));
         }
-        let body = if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
-            let deadline = self.clock.now().plus(self.limits.request_timeout);
-            service::body(&mut request, self.limits.body, deadline, &self.clock).await?
+        let (limit, clock) = (self.limits.body, &self.clock);
+        let Whole {
+            bytes: body,
+            mut share,
+        } = if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+            service::body(&mut request, limit, &self.room, deadline, clock).await?
         } else {
-            Bytes::new()
+            Whole {
+                bytes: Bytes::new(),
+                share: self.room.share(),
+            }
         };
         if !body.is_empty() {
             media::is_json(request.headers())?;
+            // A small body may be a large value, and a write makes copies of it; a Bulk copies one operation at a time.
+            let copies = if route == Route::Bulk { 1 } else { 2 };
+            let needed = json::weight(&body).saturating_mul(copies);
+            share.grow(needed, deadline, clock).await?;
         }
         let condition = |name| {
             let value = request.headers().get(name);
@@ -196,6 +223,7 @@ impl Gateway {
         if matches!(scim, ScimRequest::Write(_) | ScimRequest::Bulk(_)) {
             engine.store.refuse_unconfirmed()?;
         }
+        drop(body);
         // settle and reply
         let note = |kind, shape, id, status| {
             engine.store.note(ReadNote {
@@ -222,7 +250,11 @@ impl Gateway {
                     ..Reply::new(200, Outgoing::whole(document.to_string()))
                 })
             }
-            ScimRequest::Bulk(bulk) => self.bulk(&engine, client.clone(), request_id, bulk).await,
+            ScimRequest::Bulk(bulk) => {
+                let client = client.clone();
+                self.bulk(&engine, client, request_id, bulk, deadline, share)
+                    .await
+            }
             ScimRequest::Read {
                 kind,
                 id,
@@ -248,11 +280,14 @@ impl Gateway {
                     Some(filter) => ReadShape::filter(filter.attributes()),
                     None => ReadShape::List,
                 };
-                let answer = self.list(&engine, &client, kind, query).await;
+                let answer = self.list(&engine, &client, kind, query, deadline).await;
                 note(kind, shape, None, status(&answer));
                 answer
             }
-            ScimRequest::Write(write) => self.write(&engine, client, request_id, write, line).await,
+            ScimRequest::Write(write) => {
+                self.write(&engine, client, request_id, write, share, line)
+                    .await
+            }
         }
     }
 
@@ -263,6 +298,7 @@ impl Gateway {
         client: &Client,
         kind: Option<Kind>,
         query: ListQuery,
+        deadline: Timestamp,
     ) -> Result<Reply, Fault> {
         let is_search = read::is_search(kind, &query);
         let (engine, base) = (Arc::clone(engine), self.base.clone());
@@ -275,7 +311,6 @@ impl Gateway {
         if !is_search {
             return listing();
         }
-        let deadline = self.clock.now().plus(self.limits.request_timeout);
         let waiting = Arc::clone(&self.search).acquire_owned();
         let Some(turn) = self.clock.until(deadline, waiting).await else {
             return Err(Fault::Unavailable {
@@ -300,6 +335,7 @@ impl Gateway {
         client: Client,
         request_id: &str,
         write: Write,
+        share: Share,
         line: &mut Line,
     ) -> Result<Reply, Fault> {
         let (deleting, creating, patching) = (
@@ -328,7 +364,7 @@ impl Gateway {
                         queued: false,
                     })
                     .await;
-                drop(under_way);
+                drop((under_way, share));
                 settled
             })
         };
@@ -367,16 +403,28 @@ impl Gateway {
         client: Client,
         request_id: &str,
         bulk: Bulk,
+        deadline: Timestamp,
+        share: Share,
     ) -> Result<Reply, Fault> {
         // As for a single write: what was begun is finished though the client goes away.
         let (engine, request, base) =
             (Arc::clone(engine), request_id.to_owned(), self.base.clone());
         let (under_way, phase) = (UnderWay::begin(&self.writes), self.phase.subscribe());
-        let deadline = self.clock.now().plus(self.limits.request_timeout);
+        // Those that are under way then have the last quarter, so that the answer tells how each of them ended.
+        let begin_until = deadline.minus(self.limits.request_timeout / 4);
         let task = tokio::spawn(async move {
             let stopping = || *phase.borrow() != Phase::Ready;
-            let body = bulk::run(&engine, &client, &request, &base, bulk, deadline, stopping).await;
-            drop(under_way);
+            let body = bulk::run(
+                &engine,
+                &client,
+                &request,
+                &base,
+                bulk,
+                begin_until,
+                stopping,
+            )
+            .await;
+            drop((under_way, share));
             body
         });
         let body = task
@@ -397,6 +445,16 @@ impl Gateway {
             (Phase::Broken, _) => wait("The gateway is restarting after a storage failure."),
             _ => wait("The gateway is starting: its data file is being checked."),
         }
+    }
+}
+
+/// Nothing was heard of it in time. A write that has begun goes on: what becomes of it is in the journal.
+fn late() -> Fault {
+    Fault::Unavailable {
+        retry_after: 5,
+        detail: String::from(
+            "This took longer than server.limits.request_timeout. A write may still be done: read the resource before trying again.",
+        ),
     }
 }
 

@@ -32,29 +32,40 @@ impl Draft {
         })
     }
 
-    /// Checks that what is kept of the resource does not grow over `limit` bytes of JSON: many PATCHes could make of it what
-    /// no single body may hold, and what an IdP could then not PUT back. What is too large already may still change without
-    /// growing, so that a removal is never refused.
+    /// Checks that what is kept of the resource does not grow over `limit` bytes of JSON or `nodes` values: many PATCHes
+    /// could make of it what no single body may hold, and what an IdP could then not PUT back. What is too large already
+    /// may still change without growing, so that a removal is never refused.
     ///
     /// # Errors
     /// [`Fault::InvalidValue`] naming the limit.
-    pub fn check_size(&self, limit: usize) -> Result<(), Fault> {
+    pub fn check_size(&self, limit: usize, nodes: usize) -> Result<(), Fault> {
         if !self.differs() || self.resource.deleted.is_some() {
             return Ok(());
         }
-        let size = written(&self.resource.attributes);
-        let before = || {
-            self.before
-                .as_ref()
-                .map_or(0, |before| written(&before.attributes))
+        let attributes = &self.resource.attributes;
+        let grown = |held: usize, count: fn(&Map<String, Value>) -> usize| {
+            let before = self.before.as_ref();
+            before.is_none_or(|before| held > count(&before.attributes))
         };
-        if size <= limit || size <= before() {
-            return Ok(());
+        let kind = self.resource.kind.name();
+        let size = written(attributes);
+        if size > limit && grown(size, written) {
+            return Err(Fault::InvalidValue(format!(
+                "The {kind} would hold {size} bytes of attributes; at most {limit} are kept, as many as a body may have (server.limits.body).",
+            )));
         }
-        Err(Fault::InvalidValue(format!(
-            "The {} would hold {size} bytes of attributes; at most {limit} are kept, as many as a body may have (server.limits.body).",
-            self.resource.kind.name()
-        )))
+        // A value is two bytes at least: few resources are long enough to be counted.
+        let held = if size / 2 > nodes {
+            values(attributes)
+        } else {
+            0
+        };
+        if held > nodes && grown(held, values) {
+            return Err(Fault::InvalidValue(format!(
+                "The {kind} would hold {held} values; at most {nodes} are kept, as many as a body may have.",
+            )));
+        }
+        Ok(())
     }
 
     /// The client that the resource is taken over from: its owner is another one than before.
@@ -204,6 +215,19 @@ pub fn change(
     Ok(draft)
 }
 
+/// How many values of any kind the attributes hold.
+fn values(attributes: &Map<String, Value>) -> usize {
+    attributes.values().map(count).sum()
+}
+
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(count).sum(),
+        Value::Object(object) => values(object),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 /// How many bytes the attributes take as JSON, without writing them anywhere.
 fn written(attributes: &Map<String, Value>) -> usize {
     struct Count(usize);
@@ -333,15 +357,24 @@ mod tests {
             (Some(&large), &large, 50, true),
         ] {
             let draft = draft(before.cloned(), after.clone());
-            let checked = draft.check_size(limit);
+            let checked = draft.check_size(limit, 1_000);
             assert_eq!(checked.is_ok(), fits, "{checked:?}");
             if let Err(fault) = checked {
                 assert_eq!(fault.scim_type(), Some("invalidValue"));
                 assert!(fault.public().contains("server.limits.body"));
             }
         }
+        let list = |n: usize| json!({"userName": "a", "note": vec![0; n]});
+        for (before, after, fits) in [(0, 8, true), (0, 9, false), (10, 9, true), (9, 10, false)] {
+            let draft = draft((before > 0).then(|| list(before)), list(after));
+            assert_eq!(
+                draft.check_size(1_000, 10).is_ok(),
+                fits,
+                "{before} {after}"
+            );
+        }
         let mut gone = draft(Some(large), larger);
         gone.resource.deleted = Some(Timestamp(1));
-        assert_eq!(gone.check_size(10), Ok(()), "a removal is never refused");
+        assert_eq!(gone.check_size(10, 1), Ok(()), "a removal is never refused");
     }
 }

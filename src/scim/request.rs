@@ -244,12 +244,7 @@ fn is_filtered(query: Option<&str>) -> bool {
 }
 
 fn object(body: &[u8], limits: &Limits) -> Result<Map<String, Value>, Fault> {
-    match json::read(
-        body,
-        json::Bounds {
-            depth: limits.json_depth,
-        },
-    )? {
+    match json::read(body, json::Bounds::of(limits))? {
         Value::Object(map) => Ok(map),
         _ => Err(Fault::InvalidSyntax(String::from(
             "The body must be a JSON object.",

@@ -5,5 +5,6 @@ pub mod body;
 pub mod media;
 pub mod outgoing;
 pub mod path;
+pub mod room;
 pub mod service;
 mod timely;

@@ -5,9 +5,9 @@
 
 use hyper::body::Body as _;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST,
-    HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
-    WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, ETAG,
+    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
@@ -53,6 +53,10 @@ pub fn head<B>(request: &Request<B>) -> Result<(), Fault> {
             "Content-Encoding {coding:?} is not read here; send the body as it is."
         )));
     }
+    // hyper takes every other one for none; RFC 9110 10.1.1 has an answer for them.
+    if other_than(headers, &EXPECT, "100-continue").is_some() {
+        return Err(Fault::ExpectationFailed);
+    }
     host(headers, uri.authority())?;
     // Two credentials: whichever was meant, the other one was not.
     if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
@@ -89,7 +93,9 @@ fn host(headers: &HeaderMap, authority: Option<&Authority>) -> Result<(), Fault>
         _ => None,
     };
     let fits = host.is_some_and(|host| {
-        !host.as_str().contains('@') && authority.is_none_or(|named| *named == host)
+        !host.as_str().contains('@')
+            && has_port_or_none(&host)
+            && authority.is_none_or(|named| *named == host)
     });
     if fits {
         Ok(())
@@ -98,6 +104,12 @@ fn host(headers: &HeaderMap, authority: Option<&Authority>) -> Result<(), Fault>
             "A request needs exactly one Host, the one that it is for.".into(),
         ))
     }
+}
+
+/// What follows the host is nothing, or a port; [`Authority`] takes `h:80x`. RFC 3986 3.2.3 lets a port be empty.
+fn has_port_or_none(host: &Authority) -> bool {
+    let rest = host.as_str().strip_prefix(host.host());
+    rest.is_some_and(|rest| matches!(rest, "" | ":")) || host.port_u16().is_some()
 }
 
 /// The first value of `name` that is not `only`.
@@ -125,6 +137,9 @@ pub struct Reply {
     pub allow: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// The connection is of no more use: bytes of this request may still be on their way, or its framing is such that
+    /// somebody on the way may see another request behind it.
+    pub close: bool,
     /// The body.
     pub body: Outgoing,
 }
@@ -139,6 +154,7 @@ impl Reply {
             location: None,
             allow: None,
             retry_after: None,
+            close: false,
             body,
         }
     }
@@ -159,6 +175,7 @@ impl Reply {
                 Fault::MethodNotAllowed(allow) => Some(allow.clone()),
                 _ => None,
             },
+            close: matches!(fault.status(), 408 | 413 | 414 | 431),
             ..Self::new(fault.status(), Outgoing::whole(fault.body()))
         }
     }
@@ -189,17 +206,13 @@ impl Reply {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        match self.status {
-            // RFC 9110 11.6.1
-            401 => {
-                let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
-                headers.insert(WWW_AUTHENTICATE, scheme);
-            }
-            // Bytes of this request may still be on their way: the connection is of no more use.
-            408 | 413 | 414 | 431 => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
+        // RFC 9110 11.6.1
+        if self.status == 401 {
+            let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
+            headers.insert(WWW_AUTHENTICATE, scheme);
+        }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -244,6 +257,8 @@ mod tests {
             (("content-encoding", "identity, gzip"), 415),
             (("upgrade", "h2c"), 0),
             (("upgrade", "websocket"), 400),
+            (("expect", "100-Continue"), 0),
+            (("expect", "200-ok"), 417),
             (("host", "here:8080"), 400),
             (("host", "elsewhere"), 400),
             (("authorization", "Bearer x"), 0),
@@ -261,6 +276,10 @@ mod tests {
         for (uri, host, want) in [
             ("/", "here", 0),
             ("/", "[::1]:8080", 0),
+            ("/", "here:", 0),
+            ("/", "here:80x", 400),
+            ("/", "here:65536", 400),
+            ("/", "[::1]x", 400),
             ("/", "", 400),
             ("/", "a@here", 400),
             ("/", "a/b", 400),

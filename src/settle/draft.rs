@@ -11,6 +11,7 @@ use crate::error::Fault;
 use crate::provision::link::Link;
 use crate::provision::plan::{self, Decision};
 use crate::scim::change::{self, Birth, Draft};
+use crate::scim::json;
 use crate::scim::patch::MemberDelta;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Id, Kind, Resource, schema};
@@ -55,7 +56,7 @@ impl Engine {
             Some(earlier) if birth.is_some() => again(earlier, now),
             _ => draft(&view, client, write, birth, now)?,
         };
-        draft.check_size(self.limits.body)?;
+        draft.check_size(self.limits.body, json::Bounds::of(&self.limits).nodes)?;
         unique(&view, client, &draft)?;
         let (mut members, strangers) = members(&view, &draft, now)?;
         let wanted = claims(client, write, &draft);

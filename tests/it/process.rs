@@ -193,6 +193,11 @@ impl Running {
         Knock::at(self.addresses().1)
     }
 
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM; see [`Running::ended`].
     pub(crate) fn terminate(self) -> Ended {
         send_signal(self.child.id(), "TERM");
