@@ -22,6 +22,7 @@ use crate::scim::condition::Conditions;
 use crate::scim::discovery;
 use crate::scim::request::{ListQuery, Parts, ScimRequest, Verb, Write};
 use crate::scim::route::Route;
+use crate::server::accept::Peer;
 use crate::server::media;
 use crate::server::outgoing::Outgoing;
 use crate::server::service::{self, Reply};
@@ -105,14 +106,18 @@ impl Gateway {
     }
 
     /// Answers one request, and logs one line about it.
-    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
+    pub async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Response<Outgoing> {
         let begun = self.clock.now();
         let request_id = request_id();
         let method = request.method().clone();
         let endpoint = endpoint(request.uri().path());
         let plain_json = media::wants_plain_json(request.headers());
         let mut line = Line::default();
-        let answer = self.answer(request, &request_id, &mut line).await;
+        let answer = self.answer(request, &peer, &request_id, &mut line).await;
         // A JSON log shows a u128 as a text.
         let ms = u64::try_from(self.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
         let status = answer
@@ -144,6 +149,7 @@ impl Gateway {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
+        peer: &Peer,
         request_id: &str,
         line: &mut Line,
     ) -> Result<Reply, Fault> {
@@ -156,9 +162,10 @@ impl Gateway {
         }
 
         // identify
-        let client = self
-            .authority
-            .identify(request.headers().get(AUTHORIZATION))?;
+        let client = self.authority.identify(
+            request.headers().get(AUTHORIZATION),
+            peer.certificate.as_ref(),
+        )?;
         line.client = Some(client.clone());
         // admit
         client.admit(self.clock.now())?;

@@ -6,4 +6,6 @@ pub mod media;
 pub mod outgoing;
 pub mod path;
 pub mod service;
+mod streams;
 mod timely;
+pub mod tls;
