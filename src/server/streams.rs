@@ -78,10 +78,10 @@ impl Streams {
                     None if open.quiet.plus(idle) <= now => return Over::Quiet,
                     None => open.quiet.plus(idle),
                     Some(due) if *due <= now => return Over::Overdue,
-                    Some(due) => now.plus(often).min(*due),
+                    Some(due) => *due,
                 }
             };
-            self.clock.sleep_until(next).await;
+            self.clock.sleep_until(next.min(now.plus(often))).await;
         }
     }
 
