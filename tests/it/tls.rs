@@ -312,10 +312,12 @@ async fn tls_1_2_and_1_3_resume_and_1_1_is_refused() {
         ];
         assert_eq!(kinds, wanted, "{version:?}");
     }
-    // A ClientHello of TLS 1.1 (RFC 4346 7.4.1.2) with one cipher.
-    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    // A ClientHello of TLS 1.1 (RFC 4346 7.4.1.2) with one cipher and one extension.
+    let mut hello = vec![0x16, 3, 1, 0, 55, 1, 0, 0, 51, 3, 2];
     hello.extend([7; 32]);
     hello.extend([0, 0, 2, 0xc0, 0x13, 1, 0]);
+    // signature_algorithms: ECDSA with P-256
+    hello.extend([0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
     let mut stream = TcpStream::connect(secured.at()).await.unwrap();
     stream.write_all(&hello).await.unwrap();
     let mut alert = Vec::new();
