@@ -133,8 +133,7 @@ impl Serving {
             clock.clone(),
         ));
         let (stop, drain) = (watch::Sender::new(false), watch::Sender::new(false));
-        // Beyond loopback the admin endpoints have TLS too; a health check beside the gateway needs none.
-        let admin_tls = tls.clone().filter(|_| !admin_address.ip().is_loopback());
+        let admin_tls = tls.clone().filter(|_| beyond_loopback(admin_address));
         let sockets = Sockets {
             scim: (listener, tls.clone()),
             admin: (admin, admin_tls),
@@ -182,6 +181,13 @@ impl Serving {
         spawn(&mut listeners, sockets.admin, serve, config, clock, stop);
         listeners.spawn(console.socket(sockets.unix, stop.subscribe()));
         listeners
+    }
+
+    /// Whether the admin endpoints have TLS: with `[server.tls]`, beyond loopback. A health check beside the gateway needs
+    /// none.
+    #[must_use]
+    pub fn admin_has_tls(&self) -> bool {
+        self.tls.is_some() && beyond_loopback(self.admin)
     }
 
     /// Waits until requests are answered.
@@ -248,6 +254,10 @@ impl Serving {
         let _gone = std::fs::remove_file(&self.socket);
         Drained { whole }
     }
+}
+
+fn beyond_loopback(address: SocketAddr) -> bool {
+    !address.ip().is_loopback()
 }
 
 /// A listener, and TLS where it is on.

@@ -551,3 +551,19 @@ async fn plain_http_on_the_tls_port_is_closed_and_nobody_else_minds() {
     admin.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
+
+#[tokio::test]
+async fn beyond_loopback_the_admin_endpoints_have_the_same_certificate() {
+    let plan = Plan {
+        admin: Some("0.0.0.0:0"),
+        ..Plan::default()
+    };
+    let secured = Secured::with(Issuer::new("servers"), None, plan).await;
+    let at = SocketAddr::from(([127, 0, 0, 1], secured.house.serving.admin.port()));
+    let mut admin = dial(at, &config(&secured.issuer, None, &[])).await.unwrap();
+    let text = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    admin.write_all(text).await.unwrap();
+    let mut answer = [0; 12];
+    admin.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
