@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -26,7 +27,7 @@ use tokio::task::JoinSet;
 use super::streams::{Over, Streams};
 use super::timely::{Due, TimelySocket};
 use super::tls::{Acceptor, Secured};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::shape::Limits;
 
 /// How long requests that are under way may still take after a shutdown began.
@@ -302,14 +303,24 @@ where
     {
         let due = Due::new(self.clock.clone(), self.span);
         let socket = TokioIo::new(TimelySocket::new(socket, Arc::clone(&due)));
+        let end = self.clock.now().plus(age());
         let service = service_fn(|request| {
             let answer = (self.service)(request, peer);
-            async { Ok::<_, Infallible>(answer.await.map(|body| due.body(body))) }
+            async {
+                let mut answer = answer.await.map(|body| due.body(body));
+                // Said with an answer, never done to a connection that rests: its client may be sending the next request.
+                if self.clock.now() >= end {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = pin!(self.http1.serve_connection(socket, service));
         // hyper's header timer ends a quiet one, and the socket one whose answer is not taken.
         let over = |_| std::future::pending();
-        self.see_out(connection, |it| it.graceful_shutdown(), over, down)
+        let finish = |it: Pin<&mut _>| http1::Connection::graceful_shutdown(it);
+        self.see_out(connection, finish, over, Timestamp::NEVER, down)
             .await
     }
 
@@ -332,29 +343,30 @@ where
         });
         let connection = pin!(self.http2.serve_connection(socket, service));
         let over = |idle| streams.over(idle);
-        self.see_out(connection, |it| it.graceful_shutdown(), over, down)
-            .await
+        let finish = |it: Pin<&mut _>| http2::Connection::graceful_shutdown(it);
+        let end = self.clock.now().plus(age());
+        self.see_out(connection, finish, over, end, down).await
     }
 
     /// Drives a connection to its end. It is asked to end (`finish`: `Connection: close`, or GOAWAY) when the gateway
-    /// goes down, when it has been quiet for too long, and at its [`AGE`]; it is cut when an answer is not taken.
+    /// goes down, when it has been quiet for too long, and at `end`; it is cut when an answer is not taken.
     async fn see_out<C, O>(
         &self,
         mut connection: Pin<&mut C>,
         finish: impl FnOnce(Pin<&mut C>),
         over: impl Fn(Duration) -> O,
+        end: Timestamp,
         mut down: watch::Receiver<bool>,
     ) -> Result<(), Cause>
     where
         C: Future<Output = hyper::Result<()>>,
         O: Future<Output = Over>,
     {
-        let born = self.clock.now();
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended.map_err(Cause::from),
             () = is_down(&mut down) => {}
-            () = self.clock.sleep_until(born.plus(age())) => {}
+            () = self.clock.sleep_until(end) => {}
             why = over(self.idle) => {
                 if why == Over::Overdue {
                     return Err("an answer was not taken in time".into());
