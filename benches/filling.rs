@@ -54,7 +54,7 @@ impl Directory {
             .map_err(|problems| format!("{problems:?}"))?;
         let bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
         let client = Authority::new(&config.clients)
-            .identify(Some(&bearer))
+            .identify(Some(&bearer), None)
             .map_err(|fault| fault.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

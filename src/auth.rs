@@ -1,13 +1,13 @@
 //! Who calls. Credentials in, a [`Client`] out; nothing else can make one, and every handler needs one.
 //!
-//! Tokens are known by their SHA-256 only. A presented token is compared with every known one in constant time, so
-//! that how long a refusal takes tells nothing about how close it was.
+//! Tokens and certificates are known by their SHA-256 only. What is presented is compared with every known one in
+//! constant time, so that how long a refusal takes tells nothing about how close it was.
 
 use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 use sha2::{Digest, Sha256};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::bucket::Bucket;
 use crate::clock::Timestamp;
@@ -26,16 +26,22 @@ pub struct Authority {
     clients: Vec<Client>,
     /// Hash and the place of its client in `clients`.
     tokens: Vec<([u8; 32], u64)>,
+    /// Likewise. One certificate may be pinned to several clients, if each shows a token too.
+    certificates: Vec<([u8; 32], u64)>,
 }
 
 impl Authority {
     /// Knows these clients, each with a full bucket.
     #[must_use]
     pub fn new(clients: &[shape::Client]) -> Self {
-        let tokens = (0..)
-            .zip(clients)
-            .flat_map(|(place, client)| client.token_sha256.iter().map(move |hash| (*hash, place)))
-            .collect();
+        let placed = |hashes: fn(&shape::Client) -> &[[u8; 32]]| {
+            (0..)
+                .zip(clients)
+                .flat_map(|(place, client)| hashes(client).iter().map(move |hash| (*hash, place)))
+                .collect()
+        };
+        let tokens = placed(|client| &client.token_sha256);
+        let certificates = placed(|client| &client.certificate_sha256);
         let clients = clients
             .iter()
             .map(|client| {
@@ -45,27 +51,57 @@ impl Authority {
                 }))
             })
             .collect();
-        Self { clients, tokens }
+        Self {
+            clients,
+            tokens,
+            certificates,
+        }
     }
 
-    /// Who sent this `Authorization` (RFC 6750 2.1).
+    /// Who sent this `Authorization` (RFC 6750 2.1) over a connection that showed this client certificate, which the
+    /// handshake has verified; its SHA-256. A client has tokens, certificates or both, and must show one of each kind
+    /// that it has. What is shown beside that must not be somebody else's. A certificate that is pinned to nobody counts
+    /// as none.
     ///
     /// # Errors
     /// [`Fault::Unauthorized`] without more words: missing, not `Bearer`, or not known here.
-    pub fn identify(&self, authorization: Option<&HeaderValue>) -> Result<Client, Fault> {
-        let token = authorization
-            .and_then(|value| bearer(value.as_bytes()))
-            .ok_or(Fault::Unauthorized)?;
-        let presented = hash(token);
+    pub fn identify(
+        &self,
+        authorization: Option<&HeaderValue>,
+        certificate: Option<&[u8; 32]>,
+    ) -> Result<Client, Fault> {
         let mut found = u64::MAX;
-        for (known, place) in &self.tokens {
-            found.conditional_assign(place, known.ct_eq(&presented));
+        if let Some(value) = authorization {
+            let presented = hash(bearer(value.as_bytes()).ok_or(Fault::Unauthorized)?);
+            for (known, place) in &self.tokens {
+                found.conditional_assign(place, known.ct_eq(&presented));
+            }
+        } else if let Some(presented) = certificate {
+            for (known, place) in &self.certificates {
+                found.conditional_assign(place, known.ct_eq(presented));
+            }
         }
-        usize::try_from(found)
+        let client = usize::try_from(found)
             .ok()
             .and_then(|place| self.clients.get(place))
-            .cloned()
-            .ok_or(Fault::Unauthorized)
+            .ok_or(Fault::Unauthorized)?;
+        if authorization.is_none() && !client.config().token_sha256.is_empty() {
+            return Err(Fault::Unauthorized);
+        }
+        let (mut own, mut pinned) = (Choice::from(0), Choice::from(0));
+        if let Some(presented) = certificate {
+            for (known, place) in &self.certificates {
+                let same = known.ct_eq(presented);
+                pinned |= same;
+                own |= same & place.ct_eq(&found);
+            }
+        }
+        let needs = Choice::from(u8::from(!client.config().certificate_sha256.is_empty()));
+        if bool::from(own | !(needs | pinned)) {
+            Ok(client.clone())
+        } else {
+            Err(Fault::Unauthorized)
+        }
     }
 }
 
@@ -179,7 +215,7 @@ mod tests {
         ];
         for (sent, want) in table {
             let header = sent.map(|bytes| HeaderValue::from_bytes(bytes).unwrap());
-            let got = authority.identify(header.as_ref());
+            let got = authority.identify(header.as_ref(), None);
             match want {
                 Some(name) => assert_eq!(got.unwrap().name(), *name, "{sent:?}"),
                 None => assert_eq!(got.unwrap_err(), Fault::Unauthorized, "{sent:?}"),
@@ -188,9 +224,55 @@ mod tests {
     }
 
     #[test]
+    fn tokens_and_certificates() {
+        let with = |name: &str, tokens: &[&str], certificates: &[u8]| shape::Client {
+            certificate_sha256: certificates.iter().map(|byte| [*byte; 32]).collect(),
+            ..client(name, tokens)
+        };
+        let authority = Authority::new(&[
+            with("token", &["t"], &[]),
+            with("card", &[], &[1, 2]),
+            with("both", &["b"], &[3, 4]),
+            with("twin", &["w"], &[4]),
+        ]);
+        let nobody = 9;
+        let mut cases = 0;
+        for (certificate, answers) in [
+            // By what is sent: nothing, t, b, w, a wrong token, no Bearer.
+            (None, [None, Some("token"), None, None, None, None]),
+            (Some(nobody), [None, Some("token"), None, None, None, None]),
+            (Some(1), [Some("card"), None, None, None, None, None]),
+            (Some(2), [Some("card"), None, None, None, None, None]),
+            (Some(3), [None, None, Some("both"), None, None, None]),
+            (
+                Some(4),
+                [None, None, Some("both"), Some("twin"), None, None],
+            ),
+        ] {
+            let certificate = certificate.map(|byte| [byte; 32]);
+            let sent = [
+                "", "Bearer t", "Bearer b", "Bearer w", "Bearer x", "Basic t",
+            ];
+            for (sent, wanted) in sent.into_iter().zip(answers) {
+                let header = (!sent.is_empty()).then(|| HeaderValue::from_static(sent));
+                let got = authority.identify(header.as_ref(), certificate.as_ref());
+                let got = got.as_ref().map(Client::name);
+                let wanted = wanted.ok_or(&Fault::Unauthorized);
+                assert_eq!(got, wanted, "{sent:?} and {:?}", certificate.map(|c| c[0]));
+                cases += 1;
+            }
+        }
+        assert_eq!(cases, 36);
+        // An empty header is not an absent one.
+        let (empty, card) = (HeaderValue::from_static(""), [1; 32]);
+        let got = authority.identify(Some(&empty), Some(&card));
+        assert_eq!(got.unwrap_err(), Fault::Unauthorized);
+    }
+
+    #[test]
     fn nobody_is_known_where_nobody_is_configured() {
         let header = HeaderValue::from_static("Bearer tok-a");
-        let got = Authority::new(&[]).identify(Some(&header));
+        let got = Authority::new(&[]).identify(Some(&header), None);
         assert_eq!(got.unwrap_err(), Fault::Unauthorized);
     }
 
@@ -199,7 +281,7 @@ mod tests {
         let authority = authority();
         let known = |token: &'static str| {
             let header = HeaderValue::from_static(token);
-            authority.identify(Some(&header)).unwrap()
+            authority.identify(Some(&header), None).unwrap()
         };
         let now = Timestamp(1_000);
         for _ in 0..3 {

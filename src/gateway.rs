@@ -24,6 +24,7 @@ use crate::scim::discovery;
 use crate::scim::json;
 use crate::scim::request::{ListQuery, Parts, ScimRequest, Verb, Write};
 use crate::scim::route::Route;
+use crate::server::accept::Peer;
 use crate::server::body::Whole;
 use crate::server::media;
 use crate::server::outgoing::Outgoing;
@@ -117,7 +118,11 @@ impl Gateway {
     }
 
     /// Answers one request, and logs one line about it.
-    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
+    pub async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Response<Outgoing> {
         let begun = self.clock.now();
         let request_id = request_id();
         let method = request.method().clone();
@@ -125,7 +130,7 @@ impl Gateway {
         let plain_json = media::wants_plain_json(request.headers());
         let mut line = Line::default();
         let deadline = begun.plus(self.limits.request_timeout);
-        let answering = self.answer(request, &request_id, deadline, &mut line);
+        let answering = self.answer(request, &peer, &request_id, deadline, &mut line);
         let answer = self.clock.until(deadline.plus(LATE), answering).await;
         let answer = answer.unwrap_or_else(|| Err(late()));
         // A JSON log shows a u128 as a text.
@@ -160,6 +165,7 @@ impl Gateway {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
+        peer: &Peer,
         request_id: &str,
         deadline: Timestamp,
         line: &mut Line,
@@ -173,9 +179,10 @@ impl Gateway {
         }
 
         // identify
-        let client = self
-            .authority
-            .identify(request.headers().get(AUTHORIZATION))?;
+        let client = self.authority.identify(
+            request.headers().get(AUTHORIZATION),
+            peer.certificate.as_ref(),
+        )?;
         line.client = Some(client.clone());
         // admit
         client.admit(self.clock.now())?;

@@ -18,8 +18,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::console::{self, Console};
 use crate::gateway::{Gateway, Phase};
-use crate::server::accept::{self, DRAIN};
+use crate::server::accept::{self, DRAIN, Peer};
 use crate::server::outgoing::Outgoing;
+use crate::server::tls::Acceptor;
 use crate::settle::Engine;
 use crate::store::{self, OpenError, Store};
 use crate::worker;
@@ -72,6 +73,8 @@ pub struct Serving {
     pub admin: SocketAddr,
     /// The gateway itself.
     pub gateway: Arc<Gateway>,
+    /// What shows the certificate, with `[server.tls]`; a reload replaces what it shows.
+    pub tls: Option<Arc<Acceptor>>,
     socket: PathBuf,
     stop: watch::Sender<bool>,
     drain: watch::Sender<bool>,
@@ -114,11 +117,15 @@ impl Serving {
             .local_addr()
             .map_err(|error| cannot("the admin address", error))?;
 
-        let base = config
-            .server
-            .base_url
-            .clone()
-            .unwrap_or_else(|| format!("http://{address}/scim/v2"));
+        let tls = config.server.tls.as_ref();
+        let tls = tls
+            .map(|tls| Acceptor::new(tls, &clock).map(Arc::new))
+            .transpose()
+            .map_err(StartError::Config)?;
+        let base = config.server.base_url.clone().unwrap_or_else(|| {
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{address}/scim/v2")
+        });
         let gateway = Arc::new(Gateway::new(
             Authority::new(&config.clients),
             config.limits.clone(),
@@ -126,7 +133,13 @@ impl Serving {
             clock.clone(),
         ));
         let (stop, drain) = (watch::Sender::new(false), watch::Sender::new(false));
-        let listeners = Self::listen(&config, &gateway, &clock, listener, admin, unix, &stop);
+        let admin_tls = tls.clone().filter(|_| beyond_loopback(admin_address));
+        let sockets = Sockets {
+            scim: (listener, tls.clone()),
+            admin: (admin, admin_tls),
+            unix,
+        };
+        let listeners = Self::listen(&config, &gateway, &clock, sockets, &stop);
         let socket = config.admin.socket.clone();
         let opening = tokio::spawn(open(
             config,
@@ -139,6 +152,7 @@ impl Serving {
             address,
             admin: admin_address,
             gateway,
+            tls,
             socket,
             stop,
             drain,
@@ -151,24 +165,29 @@ impl Serving {
         config: &Config,
         gateway: &Arc<Gateway>,
         clock: &Clock,
-        listener: TcpListener,
-        admin: TcpListener,
-        unix: UnixListener,
+        sockets: Sockets,
         stop: &watch::Sender<bool>,
     ) -> JoinSet<()> {
         let mut listeners = JoinSet::new();
         let scim = Arc::clone(gateway);
-        let serve = move |request, _peer| Arc::clone(&scim).serve(request);
-        spawn(&mut listeners, listener, serve, config, clock, stop);
+        let serve = move |request, peer| Arc::clone(&scim).serve(request, peer);
+        spawn(&mut listeners, sockets.scim, serve, config, clock, stop);
         let console = Arc::new(Console::new(Arc::clone(gateway), clock.clone()));
         let health = Arc::clone(&console);
         let serve = move |request, _peer| {
             let health = Arc::clone(&health);
             async move { health.public(&request).await }
         };
-        spawn(&mut listeners, admin, serve, config, clock, stop);
-        listeners.spawn(console.socket(unix, stop.subscribe()));
+        spawn(&mut listeners, sockets.admin, serve, config, clock, stop);
+        listeners.spawn(console.socket(sockets.unix, stop.subscribe()));
         listeners
+    }
+
+    /// Whether the admin endpoints have TLS: with `[server.tls]`, beyond loopback. A health check beside the gateway needs
+    /// none.
+    #[must_use]
+    pub fn admin_has_tls(&self) -> bool {
+        self.tls.is_some() && beyond_loopback(self.admin)
     }
 
     /// Waits until requests are answered.
@@ -237,20 +256,34 @@ impl Serving {
     }
 }
 
+fn beyond_loopback(address: SocketAddr) -> bool {
+    !address.ip().is_loopback()
+}
+
+/// A listener, and TLS where it is on.
+type Secured = (TcpListener, Option<Arc<Acceptor>>);
+
+/// Where the gateway listens.
+struct Sockets {
+    scim: Secured,
+    admin: Secured,
+    unix: UnixListener,
+}
+
 fn spawn<S, F>(
     listeners: &mut JoinSet<()>,
-    listener: TcpListener,
+    (listener, tls): Secured,
     service: S,
     config: &Config,
     clock: &Clock,
     stop: &watch::Sender<bool>,
 ) where
-    S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Outgoing>> + Send + 'static,
 {
     let (limits, clock, stop) = (config.limits.clone(), clock.clone(), stop.subscribe());
     listeners.spawn(async move {
-        let drained = accept::run(listener, service, &limits, &clock, stop).await;
+        let drained = accept::run(listener, tls, service, &limits, &clock, stop).await;
         if drained.cut > 0 {
             tracing::warn!(
                 connections = drained.cut,

@@ -65,7 +65,12 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
         Ok(serving) => serving,
         Err(why) => return failed(&why),
     };
-    tracing::info!(scim = %format!("http://{}/scim/v2", serving.address), admin = %format!("http://{}", serving.admin), "listening");
+    let scheme = |tls: bool| if tls { "https" } else { "http" };
+    let (scim, admin) = (
+        scheme(serving.tls.is_some()),
+        scheme(serving.admin_has_tls()),
+    );
+    tracing::info!(scim = %format!("{scim}://{}/scim/v2", serving.address), admin = %format!("{admin}://{}", serving.admin), "listening");
     let started = tokio::select! {
         started = serving.ready() => Some(started),
         _ = terminate.recv() => None,

@@ -4,9 +4,9 @@
 
 mod application;
 mod mapping;
+mod server;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use toml::de::DeTable;
 use super::problem::Problem;
 use super::read::{Node, Notes, Table};
 use super::shape::{
-    Admin, Client, Config, Journal, Limits, Log, PatchResponse, Places, PutMembers, Server, Store,
+    Client, Config, Journal, Limits, Log, PatchResponse, Places, PutMembers, Store,
 };
 use super::value;
 use crate::scim::filter::{Bounds, Filter};
@@ -30,6 +30,8 @@ pub enum Source<'a> {
     Env(&'a str),
     /// The file at this path.
     File(&'a Path),
+    /// The same, and it holds a PEM key, which has lines.
+    Key(&'a Path),
 }
 
 /// Why a secret was not to be had. Neither text holds any of it.
@@ -103,12 +105,16 @@ fn data_file(store: &Table<'_>, beside: &Path) -> PathBuf {
 }
 
 fn whole(root: Table<'_>, around: &Surroundings<'_>) -> Config {
-    let (server, limits) = server(root.table("server"));
-    let admin = admin(root.table("admin"), server.listen, around.beside);
+    let (server, limits) = server::server(root.table("server"), around);
+    let admin = server::admin(root.table("admin"), &server, around.beside);
     let store = store(root.table("store"), around.beside);
     let journal = journal(root.table("journal"));
     let log = log(root.table("log"));
 
+    let mutual = server
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
     let mut taken = Taken::default();
     let wanted = "at least one [[client]]: without one nobody could ask";
     if let Some(node) = root.required("client", wanted)
@@ -119,7 +125,7 @@ fn whole(root: Table<'_>, around: &Surroundings<'_>) -> Config {
     let clients = root
         .tables("client")
         .into_iter()
-        .map(|row| client(row, &mut taken))
+        .map(|row| client(row, &mut taken, mutual))
         .collect();
 
     let mut names = BTreeMap::new();
@@ -141,41 +147,6 @@ fn whole(root: Table<'_>, around: &Surroundings<'_>) -> Config {
     }
 }
 
-fn server(table: Table<'_>) -> (Server, Limits) {
-    only(&table, "plain_http", "\"loopback\"", true, |node| {
-        node.word(&[("loopback", true), ("anywhere", false)])
-    });
-    only_empty(&table, "trusted_proxies");
-    if let Some(node) = table.get("tls") {
-        if let Some(tls) = node.table() {
-            for key in ["certificate", "key", "client_ca"] {
-                tls.get(key);
-            }
-            tls.finish();
-        }
-        node.later("no [server.tls]");
-    }
-    let server = Server {
-        listen: listen(&table, SocketAddr::from(([127, 0, 0, 1], 8080))),
-        base_url: table.get("base_url").and_then(|node| {
-            let text = node.text()?;
-            match value::url(text) {
-                Ok(url) => Some(url.text),
-                Err(found) => {
-                    let wanted = "a URL such as \"https://scim.example.com/scim/v2\"";
-                    node.tell(found.into(), wanted, None);
-                    None
-                }
-            }
-        }),
-        plain_anywhere: false,
-        tls: None,
-    };
-    let limits = limits(table.table("limits"));
-    table.finish();
-    (server, limits)
-}
-
 fn limits(table: Table<'_>) -> Limits {
     let seconds = Duration::from_secs;
     let limits = Limits {
@@ -193,29 +164,6 @@ fn limits(table: Table<'_>) -> Limits {
     };
     table.finish();
     limits
-}
-
-fn admin(table: Table<'_>, scim: SocketAddr, beside: &Path) -> Admin {
-    let admin = Admin {
-        socket: socket(&table, beside),
-        listen: listen(&table, SocketAddr::from(([127, 0, 0, 1], 8081))),
-    };
-    if admin.listen == scim && scim.port() != 0 {
-        let wanted = "another port than server.listen has";
-        match table.get("listen") {
-            Some(node) => node.wrong(wanted),
-            None => {
-                let key = table.dotted("listen");
-                let wanted = "an address of its own: server.listen has its default";
-                table.notes.absent(table.at, &key, wanted);
-            }
-        }
-    }
-    // The console that would edit the file comes later; both answers are fine until then.
-    table.boolean("editable", true);
-    later_rows(&table, "user", &["name", "role", "password_hash"]);
-    table.finish();
-    admin
 }
 
 fn store(table: Table<'_>, beside: &Path) -> Store {
@@ -269,23 +217,52 @@ fn log(table: Table<'_>) -> Log {
 struct Taken {
     names: BTreeMap<String, usize>,
     tokens: BTreeMap<[u8; 32], usize>,
+    certificates: BTreeMap<[u8; 32], Pinned>,
 }
 
-fn client(table: Table<'_>, taken: &mut Taken) -> Client {
+/// Where a certificate was pinned first.
+struct Pinned {
+    line: usize,
+    client: usize,
+    /// Whether that client shows a token too.
+    token: bool,
+}
+
+/// `mutual`: client certificates are asked for.
+fn client(table: Table<'_>, taken: &mut Taken, mutual: bool) -> Client {
     let name = name(&table, "okta", &mut taken.names);
+    let pinned = table.get("certificate_sha256");
+    let certificates = pinned.as_ref().and_then(Node::list).unwrap_or_default();
     let wanted = "at least one token's SHA-256 (`usher token NAME` makes a token and this line)";
-    let token_sha256 = table
-        .required("token_sha256", wanted)
-        .and_then(|node| {
-            let list = node.clone().hidden().list()?;
-            if list.is_empty() {
+    let tokens = match table.get("token_sha256") {
+        // The certificate alone tells who calls.
+        None if !certificates.is_empty() => Vec::new(),
+        None => {
+            table.required("token_sha256", wanted);
+            Vec::new()
+        }
+        Some(node) => {
+            let list = node.clone().hidden().list();
+            if certificates.is_empty() && list.as_ref().is_some_and(Vec::is_empty) {
                 node.wrong(wanted);
             }
-            Some(list)
-        })
-        .unwrap_or_default()
+            list.unwrap_or_default()
+        }
+    };
+    let token_sha256: Vec<_> = tokens
         .iter()
         .filter_map(|node| token_hash(node, &mut taken.tokens))
+        .collect();
+    if let Some(node) = pinned.filter(|_| !certificates.is_empty() && !mutual) {
+        node.tell(
+            String::from("a certificate that nobody will ask for"),
+            "server.tls.client_ca beside it: the root that issued it",
+            None,
+        );
+    }
+    let certificate_sha256 = certificates
+        .iter()
+        .filter_map(|node| fingerprint(node, &table, !tokens.is_empty(), &mut taken.certificates))
         .collect();
 
     let rate = table.table("rate");
@@ -321,9 +298,8 @@ fn client(table: Table<'_>, taken: &mut Taken) -> Client {
         unique_groups: table.boolean("unique_groups", true),
         announce_cursors: table.boolean("announce_cursors", false),
         take_over: table.boolean("take_over", false),
-        certificate_sha256: Vec::new(),
+        certificate_sha256,
     };
-    only_empty(&table, "certificate_sha256");
     only_empty(&table, "allow_from");
     table.finish();
     client
@@ -347,6 +323,39 @@ fn token_hash(node: &Node<'_>, taken: &mut BTreeMap<[u8; 32], usize>) -> Option<
     Some(hash)
 }
 
+/// A certificate's fingerprint. Two clients may come with one certificate if a token tells them apart.
+fn fingerprint(
+    node: &Node<'_>,
+    client: &Table<'_>,
+    token: bool,
+    taken: &mut BTreeMap<[u8; 32], Pinned>,
+) -> Option<[u8; 32]> {
+    // `openssl x509 -fingerprint -sha256` writes colons.
+    let text = node.text()?;
+    let plain = text.replace(':', "");
+    let Some(hash) = value::digest(&plain) else {
+        node.wrong("64 hex digits, the SHA-256 of a certificate's DER (`openssl x509 -noout -fingerprint -sha256 -in FILE`)");
+        return None;
+    };
+    match taken.get(&hash) {
+        Some(first) if first.client == client.at || !(first.token && token) => {
+            let found = format!("the same certificate as in line {}", first.line);
+            let wanted = "a certificate of its own, or a token beside it for every client that has it: whose request it is must be certain";
+            node.tell(found, wanted, None);
+        }
+        Some(_) => {}
+        None => {
+            let pinned = Pinned {
+                line: node.line(),
+                client: client.at,
+                token,
+            };
+            taken.insert(hash, pinned);
+        }
+    }
+    Some(hash)
+}
+
 /// A name that no other row of its kind has.
 fn name(table: &Table<'_>, example: &str, taken: &mut BTreeMap<String, usize>) -> String {
     let wanted = format!("a name such as \"{example}\": 1 to 64 of a-z, 0-9, _ and -");
@@ -365,37 +374,6 @@ fn name(table: &Table<'_>, example: &str, taken: &mut BTreeMap<String, usize>) -
     }
     taken.entry(text.to_owned()).or_insert_with(|| node.line());
     text.to_owned()
-}
-
-/// An address to listen on. Plain HTTP is served on loopback only.
-fn listen(table: &Table<'_>, default: SocketAddr) -> SocketAddr {
-    let Some(node) = table.get("listen") else {
-        return default;
-    };
-    let Some(text) = node.text() else {
-        return default;
-    };
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        let meant = text.replacen("localhost", "127.0.0.1", 1);
-        let meant = if text.starts_with(':') {
-            format!("127.0.0.1{text}")
-        } else {
-            meant
-        };
-        let meant = meant.parse::<SocketAddr>().is_ok().then_some(meant);
-        node.mistaken(
-            &format!("an address and port such as \"{default}\""),
-            meant.map(|address| format!("\"{address}\"")),
-        );
-        return default;
-    };
-    if !address.ip().is_loopback() {
-        node.mistaken(
-            "a loopback address: plain HTTP is served there only, and TLS comes with a later version (until then put a proxy that does TLS before it)",
-            Some(format!("\"{}:{}\"", default.ip(), address.port())),
-        );
-    }
-    address
 }
 
 /// A SCIM filter within the limits that a client's filters have.

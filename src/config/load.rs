@@ -69,10 +69,7 @@ pub fn parse(
         secret: &|source| secret(source, env),
         public: &|path| match read(path, SECRET_LIMIT * 16) {
             Ok((bytes, _mode)) => Ok(bytes),
-            Err(found) => Err(Refusal {
-                found,
-                wanted: String::from("a file that can be read"),
-            }),
+            Err(found) => Err(refuse(found, "a file that can be read")),
         },
     };
     check(text, &around)
@@ -106,12 +103,25 @@ fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, u32), String> {
     Ok((bytes, mode))
 }
 
-fn secret(source: Source<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Refusal> {
-    let wanted = "the secret, alone: visible ASCII characters without a space in them";
-    let refuse = |found: String, wanted: &str| Refusal {
+fn refuse(found: String, wanted: &str) -> Refusal {
+    Refusal {
         found,
         wanted: wanted.to_owned(),
-    };
+    }
+}
+
+/// The text of a file that only its owner may read. `file` is wanted where there is none, `text` where it is no text.
+fn owned(path: &Path, file: &str, text: &str) -> Result<String, Refusal> {
+    let (bytes, mode) = read(path, SECRET_LIMIT).map_err(|found| refuse(found, file))?;
+    if mode & 0o077 != 0 {
+        let found = format!("a file that others may read (mode {:04o})", mode & 0o7777);
+        return Err(refuse(found, "one that only its owner may read: chmod 600"));
+    }
+    String::from_utf8(bytes).map_err(|_| refuse("a file that is not text".into(), text))
+}
+
+fn secret(source: Source<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Refusal> {
+    let wanted = "the secret, alone: visible ASCII characters without a space in them";
     let (held, text) = match source {
         Source::Env(name) => {
             // Whoever put the secret itself there must not see it printed; variables are in capitals.
@@ -125,16 +135,13 @@ fn secret(source: Source<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<St
                 .ok_or_else(|| refuse(format!("no {name_shown}"), "one that holds the secret"))?;
             ("a variable", text)
         }
-        Source::File(path) => {
-            let (bytes, mode) = read(path, SECRET_LIMIT)
-                .map_err(|found| refuse(found, "a file that holds the secret"))?;
-            if mode & 0o077 != 0 {
-                let found = format!("a file that others may read (mode {:04o})", mode & 0o7777);
-                return Err(refuse(found, "one that only its owner may read: chmod 600"));
-            }
-            let text = String::from_utf8(bytes)
-                .map_err(|_| refuse("a file that is not text".into(), wanted))?;
-            ("a file", text)
+        Source::File(path) => (
+            "a file",
+            owned(path, "a file that holds the secret", wanted)?,
+        ),
+        Source::Key(path) => {
+            let wanted = "a file that holds the key";
+            return owned(path, wanted, wanted);
         }
     };
     // Editors and `echo` end a file with a newline, which is no part of the secret.

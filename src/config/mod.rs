@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod load;
+pub mod pem;
 pub mod problem;
 mod read;
 pub mod shape;

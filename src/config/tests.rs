@@ -68,6 +68,16 @@ fn every_example_in_the_shipped_file_is_known() {
     std::fs::write(&ca, credentials::authority()).expect("written");
     let text = all_on().replace("/etc/usher/upstream-ca.pem", &ca.display().to_string());
     let problems = parsed(&text).expect_err("what comes later");
+    let (files, problems): (Vec<_>, Vec<_>) = problems
+        .iter()
+        .partition(|problem| problem.found.contains("cannot be read"));
+    let files: Vec<&str> = files.iter().map(|problem| problem.key.as_str()).collect();
+    let wanted = [
+        "server.tls.certificate",
+        "server.tls.key",
+        "server.tls.client_ca",
+    ];
+    assert_eq!(files, wanted);
     let keys: Vec<&str> = problems
         .iter()
         .map(|problem| problem.key.as_str())
@@ -82,9 +92,7 @@ fn every_example_in_the_shipped_file_is_known() {
         keys,
         [
             "server.trusted_proxies",
-            "server.tls",
             "admin.user[0]",
-            "client[0].certificate_sha256",
             "client[0].allow_from",
             "application[0].policy[0]",
             "application[0].map.user[4].expr",
@@ -234,7 +242,7 @@ when_unavailable = "queu"
 [[applicaton]]
 "#;
     let wanted = [
-        "2:10: server.listen: found \"0.0.0.0:8080\", wanted a loopback address: plain HTTP is served there only, and TLS comes with a later version (until then put a proxy that does TLS before it); did you mean \"127.0.0.1:8080\"?",
+        "2:10: server.listen: found \"0.0.0.0:8080\", wanted a loopback address, or [server.tls] for another one, or plain_http = \"anywhere\" where a proxy before it does TLS; did you mean \"127.0.0.1:8080\"?",
         "3:1: server.plain_htpp: found an unknown key, wanted one of plain_http, trusted_proxies, tls, listen, base_url, limits; did you mean plain_http?",
         "4:12: server.base_url: found a URL that is neither https nor http, wanted a URL such as \"https://scim.example.com/scim/v2\"",
         "6:8: server.limits.page: found 1001, wanted a whole number from 1 to 1000",
@@ -324,9 +332,17 @@ fn single_mistakes() {
             "false (the default)",
         ),
         (
-            small("[server]\nplain_http = \"anywhere\"\n"),
-            "server.plain_http",
-            "comes with a later version",
+            small("[server]\nplain_http = \"anywhere\"\n[admin]\nlisten = \"0.0.0.0:1\"\n"),
+            "admin.listen",
+            "beyond it only with [server.tls]",
+        ),
+        (
+            small("").replace(
+                "[[application]]",
+                &format!("certificate_sha256 = [\"{hash}\"]\n[[application]]"),
+            ),
+            "client[0].certificate_sha256",
+            "server.tls.client_ca beside it",
         ),
         (
             small("[server]\nlisten = \"127.0.0.1:8081\"\n"),
@@ -498,6 +514,138 @@ fn files_and_their_secrets() {
     ] {
         let problems = load(path, &env).expect_err(part);
         assert!(problems[0].to_string().contains(part), "{}", problems[0]);
+    }
+}
+
+/// Certificates in files beside the configuration, and clients that are known by theirs.
+#[test]
+fn tls_and_certificates() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, mode).expect("a mode");
+    };
+    let made = || {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names = vec![String::from("localhost")];
+        let params = rcgen::CertificateParams::new(names).expect("a name");
+        (params.self_signed(&key).expect("a certificate"), key)
+    };
+    let ((certificate, key), (_, other)) = (made(), made());
+    write("tls.crt", &certificate.pem(), 0o644);
+    write("tls.key", &key.serialize_pem(), 0o600);
+    write("other.key", &other.serialize_pem(), 0o600);
+    write("open.key", &key.serialize_pem(), 0o640);
+    let origin = folder.path().join("usher.toml");
+    let (a, b) = ("ab".repeat(32), "CD:".repeat(32));
+    let b = b.trim_end_matches(':');
+    let small = small("");
+    let hash = "4b1f0c6f2e9d7a83c5e1b0d94a7263f8150eab9cd27f4e6618b3a05d9c72e4f1";
+    let pinned = |hashes: &str| {
+        let lines = format!("certificate_sha256 = [{hashes}]\n[[application]]");
+        small.replace("[[application]]", &lines)
+    };
+    let second = |lines: &str| format!("[[client]]\nname = \"second\"\n{lines}\n");
+    let tls = "[server.tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\n";
+    let mutual = format!("{tls}client_ca = \"tls.crt\"\n");
+    let good = format!(
+        "{}{}[server]\nlisten = \"0.0.0.0:8443\"\n{mutual}[admin]\nlisten = \"[::]:9\"\n",
+        pinned(&format!("\"{a}\"")),
+        second(&format!("certificate_sha256 = [\"{b}\"]"))
+    );
+    let config = parse(&good, &origin, &env).expect("a good file");
+    let read = config.server.tls.expect("tls");
+    assert_eq!(read.certificate, certificate.pem().into_bytes());
+    assert_eq!(read.client_ca, Some(certificate.pem().into_bytes()));
+    assert_eq!(read.key, Secret(key.serialize_pem()));
+    assert_eq!(format!("{:?}", read.key), "(secret)");
+    assert_eq!(config.clients[0].certificate_sha256, [[0xab; 32]]);
+    assert_eq!(config.clients[1].certificate_sha256, [[0xcd; 32]]);
+    assert!(config.clients[1].token_sha256.is_empty());
+    // One certificate for two, whom tokens tell apart.
+    let shared = |token: &str| {
+        let lines = format!("{token}certificate_sha256 = [\"{a}\"]");
+        format!("{}{}{mutual}", pinned(&format!("\"{a}\"")), second(&lines))
+    };
+    let token = format!("token_sha256 = [\"{}\"]\n", hash.replace('4', "5"));
+    assert!(parse(&shared(&token), &origin, &env).is_ok());
+    let anywhere = "[server]\nlisten = \"0.0.0.0:80\"\nplain_http = \"anywhere\"\n";
+    let config = parse(&format!("{small}{anywhere}"), &origin, &env).expect("a good file");
+    assert!(config.server.plain_anywhere && config.server.tls.is_none());
+
+    for (text, key, part) in [
+        (
+            format!("{small}[server.tls]\nkey = \"tls.key\"\n"),
+            "server.tls.certificate",
+            "found nothing",
+        ),
+        (
+            format!("{small}[server.tls]\ncertificate = \"tls.crt\"\n"),
+            "server.tls.key",
+            "found nothing",
+        ),
+        (
+            format!("{small}{}", tls.replace("tls.key", "open.key")),
+            "server.tls.key",
+            "(mode 0640), wanted one that only its owner may read",
+        ),
+        (
+            format!("{small}{}", tls.replace("tls.key", "other.key")),
+            "server.tls.key",
+            "the key of another certificate",
+        ),
+        (
+            format!("{small}{}", tls.replace("tls.key", "none.key")),
+            "server.tls.key",
+            "cannot be read",
+        ),
+        (
+            format!("{small}{}", tls.replace("tls.crt", "tls.key")),
+            "server.tls.certificate",
+            "without a PEM certificate",
+        ),
+        (
+            format!(
+                "{small}{}",
+                mutual.replace("client_ca = \"tls.crt\"", "client_ca = \"tls.key\"")
+            ),
+            "server.tls.client_ca",
+            "without a PEM certificate",
+        ),
+        (
+            format!("{}{tls}", pinned(&format!("\"{a}\""))),
+            "client[0].certificate_sha256",
+            "server.tls.client_ca beside it",
+        ),
+        (
+            format!("{}{mutual}", pinned("\"abc\"")),
+            "client[0].certificate_sha256[0]",
+            "64 hex digits",
+        ),
+        (
+            format!("{}{mutual}", pinned(&format!("\"{a}\", \"{a}\""))),
+            "client[0].certificate_sha256[1]",
+            "the same certificate as in line 4",
+        ),
+        (
+            shared(""),
+            "client[1].certificate_sha256[0]",
+            "the same certificate as in line 4",
+        ),
+        (
+            format!("{small}{}{mutual}", second("certificate_sha256 = []")),
+            "client[1].token_sha256",
+            "at least one token",
+        ),
+    ] {
+        let problems = parse(&text, &origin, &env).expect_err(key);
+        let told = problems.iter().map(Problem::to_string).collect::<Vec<_>>();
+        assert_eq!(problems.len(), 1, "{told:?}");
+        assert_eq!(problems[0].key, key, "{told:?}");
+        assert!(told[0].contains(part), "{told:?}");
+        assert!(!told[0].contains("BEGIN"), "{told:?}");
     }
 }
 

@@ -1,37 +1,77 @@
-//! Connections: accepted up to a cap, served, and drained at the end.
+//! Connections: accepted up to a cap, secured where TLS is on, served, and drained at the end.
 //!
-//! A connection that says nothing, or not enough, is cut by hyper's header timer, which runs only because a timer is
-//! set. What a request may be is decided in [`super::service`] and beyond; nothing here looks into one.
+//! Which HTTP is spoken is settled by ALPN, never by looking at the first bytes: without TLS it is HTTP/1.1. What a
+//! request may be is decided in [`super::service`] and beyond; nothing here looks into one.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::streams::{Over, Streams};
 use super::timely::{Due, TimelySocket};
-use crate::clock::Clock;
+use super::tls::{Acceptor, Secured};
+use crate::clock::{Clock, Timestamp};
 use crate::config::shape::Limits;
 
 /// How long requests that are under way may still take after a shutdown began.
 pub const DRAIN: Duration = Duration::from_secs(25);
+/// How long a TLS handshake may take, a wait for its turn included.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at once. Each may hold 64 KiB of the peer's messages and costs a signature, all before anybody has shown
+/// who they are. Many, because who waits for a turn behind silent peers waits as long as these may be silent.
+const HANDSHAKES: usize = 1_024;
 /// hyper's buffer for a head. Well above the caps of [`super::service`], whose answers explain themselves; over this
 /// one hyper answers with a bare 431.
 const BUFFER: usize = 64 * 1024;
+/// The same for HTTP/2, which counts 32 bytes more a line (RFC 9113 6.5.2) and the request's target with the head.
+const HEADER_LIST: u32 = 32 * 1024;
+/// Requests under way on one HTTP/2 connection.
+const STREAMS: u32 = 100;
+/// What an HTTP/2 client may send of one body before it is read, and we keep of one answer before it is taken.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The first of these for all of a connection's bodies together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Requests that were taken back before we looked at them: over it the connection is cut (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// Streams that the client's own mistakes made us reset: over it the connection is cut (CVE-2025-8671).
+const ERROR_RESETS: usize = 64;
+/// How often an HTTP/2 client is asked whether it is there.
+const PING: Duration = Duration::from_secs(20);
+/// How long it may take to say so.
+const PONG: Duration = Duration::from_secs(10);
+/// The age at which a connection is ended in good order, give or take a tenth: clients come back through whatever
+/// balances them, and what one connection may have gathered goes with it.
+const AGE: Duration = Duration::from_secs(600);
+/// How long a connection that was told to end and has nothing under way may stay.
+const GRACE: Duration = Duration::from_secs(1);
 /// The longest pause after accepting failed.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where from.
+    pub address: SocketAddr,
+    /// SHA-256 of the client certificate's DER, which the handshake has verified. `None`: it showed none.
+    pub certificate: Option<[u8; 32]>,
+}
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,28 +80,38 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Serves `listener` until `shutdown` becomes true (or its sender is gone), then stops accepting, lets requests that
-/// are under way end, and cuts what is left after [`DRAIN`].
+/// Serves `listener`, with TLS if there is an acceptor, until `shutdown` becomes true (or its sender is gone), then stops
+/// accepting, lets requests that are under way end, and cuts what is left after [`DRAIN`].
 ///
-/// `service` gets each request and the peer's address. hyper drops its future when the client goes away: what must not
-/// be cut half-way belongs in a task of its own. An answer that is not taken within `request_timeout` is cut with its
+/// `service` gets each request and its peer. hyper drops its future when the client goes away: what must not be cut
+/// half-way belongs in a task of its own. An answer that is not taken within `request_timeout` is cut with its
 /// connection.
 pub async fn run<S, F, B>(
     listener: TcpListener,
+    tls: Option<Arc<Acceptor>>,
     service: S,
     limits: &Limits,
     clock: &Clock,
     mut shutdown: watch::Receiver<bool>,
 ) -> Drained
 where
-    S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let places = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(places));
-    let builder = builder(limits);
+    let door = Arc::new(Door {
+        tls,
+        handshakes: Semaphore::new(HANDSHAKES),
+        http1: http1(limits),
+        http2: http2(),
+        service,
+        idle: limits.header_timeout,
+        span: limits.request_timeout,
+        clock: clock.clone(),
+    });
     let mut connections = JoinSet::new();
     let mut failures = 0_u32;
     loop {
@@ -72,12 +122,11 @@ where
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, peer, place)) => {
+            Ok((stream, address, place)) => {
                 failures = 0;
-                let (builder, service, down) = (builder.clone(), service.clone(), shutdown.clone());
-                let due = Due::new(clock.clone(), limits.request_timeout);
+                let (door, down) = (Arc::clone(&door), shutdown.clone());
                 connections.spawn(async move {
-                    serve(&builder, stream, peer, service, due, down).await;
+                    door.connection(stream, address, down).await;
                     drop(place);
                 });
             }
@@ -98,9 +147,10 @@ where
     Drained { cut }
 }
 
-fn builder(limits: &Limits) -> http1::Builder {
+fn http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // 100 headers at most is hyper's own default; naming it would cost an allocation a request.
+    // 100 headers at most is hyper's own default; naming it would cost an allocation a request. A connection that says
+    // nothing, or not enough, is cut by the header timer, which runs only because a timer is set.
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
@@ -110,13 +160,29 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .max_header_list_size(HEADER_LIST)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(64 * 1024)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(ERROR_RESETS);
+    builder
+}
+
 /// The next connection, once there is a place for it. After `failures` it waits first: where file descriptors have run
 /// out (EMFILE) accepting fails at once, again and again.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     failures: u32,
-) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     if failures > 0 {
         let pause = Duration::from_millis(5).saturating_mul(1 << failures.min(10));
         tokio::time::sleep(pause.min(PAUSE)).await;
@@ -141,262 +207,194 @@ fn of_one_peer(error: &io::Error) -> bool {
     )
 }
 
-async fn serve<S, F, B>(
-    builder: &http1::Builder,
-    stream: TcpStream,
-    peer: SocketAddr,
+/// What the connections of one listener have in common.
+struct Door<S> {
+    tls: Option<Arc<Acceptor>>,
+    handshakes: Semaphore,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     service: S,
-    due: Arc<Due>,
-    mut down: watch::Receiver<bool>,
-) where
-    S: Fn(Request<Incoming>, SocketAddr) -> F,
-    F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + Unpin + 'static,
+    /// `header_timeout`
+    idle: Duration,
+    /// `request_timeout`
+    span: Duration,
+    clock: Clock,
+}
+
+impl<S, F, B> Door<S>
+where
+    S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // Answers are small and whole: waiting to fill a packet only delays them. If it fails, it is only slower.
-    let _slower = stream.set_nodelay(true);
-    let socket = TokioIo::new(TimelySocket::new(stream, Arc::clone(&due)));
-    let service = service_fn(|request| {
-        let answer = service(request, peer);
-        async { Ok::<_, Infallible>(answer.await.map(|body| due.body(body))) }
-    });
-    let mut connection = std::pin::pin!(builder.serve_connection(socket, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = is_down(&mut down) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    /// One connection from its first byte to its last.
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        mut down: watch::Receiver<bool>,
+    ) {
+        // Answers are small and whole: waiting to fill a packet only delays them. If it fails, it is only slower.
+        let _slower = stream.set_nodelay(true);
+        let ended = match &self.tls {
+            None => {
+                let peer = Peer {
+                    address,
+                    certificate: None,
+                };
+                self.http1(stream, peer, down).await
+            }
+            Some(acceptor) => {
+                let secured = tokio::select! {
+                    biased;
+                    // Nothing was asked for yet.
+                    () = is_down(&mut down) => return,
+                    secured = self.secure(acceptor, stream) => secured,
+                };
+                match secured {
+                    Ok(secured) => self.secured(secured, address, down).await,
+                    Err(error) => Err(error.into()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %address, error, "connection ended early");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended early");
     }
+
+    async fn secure(&self, acceptor: &Acceptor, stream: TcpStream) -> io::Result<Secured> {
+        let handshake = async {
+            let _turn = self.handshakes.acquire().await.map_err(io::Error::other)?;
+            acceptor.accept(stream).await
+        };
+        let due = self.clock.now().plus(HANDSHAKE);
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time");
+        let done = self.clock.until(due, handshake).await;
+        done.unwrap_or_else(|| Err(late()))
+    }
+
+    async fn secured(
+        &self,
+        secured: Secured,
+        address: SocketAddr,
+        down: watch::Receiver<bool>,
+    ) -> Result<(), Cause> {
+        let peer = Peer {
+            address,
+            certificate: secured.certificate,
+        };
+        // Boxed, so that a connection without TLS is not as large as one with it.
+        if secured.h2 {
+            Box::pin(self.http2(secured.stream, peer, down)).await
+        } else {
+            Box::pin(self.http1(secured.stream, peer, down)).await
+        }
+    }
+
+    async fn http1<T>(
+        &self,
+        socket: T,
+        peer: Peer,
+        down: watch::Receiver<bool>,
+    ) -> Result<(), Cause>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let due = Due::new(self.clock.clone(), self.span);
+        let socket = TokioIo::new(TimelySocket::new(socket, Arc::clone(&due)));
+        let end = self.clock.now().plus(age());
+        let service = service_fn(|request| {
+            let answer = (self.service)(request, peer);
+            async {
+                let mut answer = answer.await.map(|body| due.body(body));
+                // Said with an answer, never done to a connection that rests: its client may be sending the next request.
+                if self.clock.now() >= end {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let connection = pin!(self.http1.serve_connection(socket, service));
+        // hyper's header timer ends a quiet one, and the socket one whose answer is not taken.
+        let over = |_| std::future::pending();
+        let finish = |it: Pin<&mut _>| http1::Connection::graceful_shutdown(it);
+        self.see_out(connection, finish, over, Timestamp::NEVER, down)
+            .await
+    }
+
+    async fn http2<T>(
+        &self,
+        socket: T,
+        peer: Peer,
+        down: watch::Receiver<bool>,
+    ) -> Result<(), Cause>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let due = Due::new(self.clock.clone(), self.span);
+        let socket = TokioIo::new(TimelySocket::new(socket, due));
+        let streams = Streams::new(self.clock.clone(), self.span);
+        let service = service_fn(|request| {
+            let stream = streams.begin();
+            let answer = (self.service)(request, peer);
+            async { Ok::<_, Infallible>(answer.await.map(|body| stream.answer(body))) }
+        });
+        let connection = pin!(self.http2.serve_connection(socket, service));
+        let over = |idle| streams.over(idle);
+        let finish = |it: Pin<&mut _>| http2::Connection::graceful_shutdown(it);
+        let end = self.clock.now().plus(age());
+        self.see_out(connection, finish, over, end, down).await
+    }
+
+    /// Drives a connection to its end. It is asked to end (`finish`: `Connection: close`, or GOAWAY) when the gateway
+    /// goes down, when it has been quiet for too long, and at `end`; it is cut when an answer is not taken.
+    async fn see_out<C, O>(
+        &self,
+        mut connection: Pin<&mut C>,
+        finish: impl FnOnce(Pin<&mut C>),
+        over: impl Fn(Duration) -> O,
+        end: Timestamp,
+        mut down: watch::Receiver<bool>,
+    ) -> Result<(), Cause>
+    where
+        C: Future<Output = hyper::Result<()>>,
+        O: Future<Output = Over>,
+    {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended.map_err(Cause::from),
+            () = is_down(&mut down) => {}
+            () = self.clock.sleep_until(end) => {}
+            why = over(self.idle) => {
+                if why == Over::Overdue {
+                    return Err("an answer was not taken in time".into());
+                }
+            }
+        }
+        finish(connection.as_mut());
+        // A body may take one span to come, its answer two to be made and one to be taken.
+        let last = self.clock.now().plus(self.span * 4);
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended.map_err(Cause::from),
+            () = self.clock.sleep_until(last) => Err("it did not end when it was asked to".into()),
+            why = over(GRACE) => match why {
+                Over::Overdue => Err("an answer was not taken in time".into()),
+                Over::Quiet => Ok(()),
+            },
+        }
+    }
+}
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// How old this connection may become. If there is no random number, they all end at the same age.
+fn age() -> Duration {
+    let spread = getrandom::u32().unwrap_or(u32::MAX / 2);
+    AGE * 9 / 10 + AGE / 5 * (spread >> 16) / (1 << 16)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Timestamp;
-    use http_body_util::Full;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::{Notify, mpsc};
-    use tokio::task::JoinHandle;
-
-    /// Far above what a test needs, so that only the test about it meets it.
-    const LONG: Duration = Duration::from_secs(600);
-
-    /// More than any socket buffers.
-    const HUGE: usize = 64 * 1024 * 1024;
-
-    struct House {
-        at: SocketAddr,
-        down: watch::Sender<bool>,
-        clock: Clock,
-        task: JoinHandle<Drained>,
-        /// The paths of the requests that have come.
-        come: mpsc::UnboundedReceiver<String>,
-        /// Lets a request for `/slow` end.
-        go: Arc<Notify>,
-    }
-
-    async fn house(connections: usize, header_timeout: Duration) -> House {
-        let limits = Limits {
-            connections,
-            header_timeout,
-            request_timeout: LONG,
-            body: 0,
-            json_depth: 0,
-            filter_length: 0,
-            filter_depth: 0,
-            patch_operations: 0,
-            bulk_operations: 0,
-            page: 0,
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let (down, shutdown) = watch::channel(false);
-        let (tell, come) = mpsc::unbounded_channel();
-        let go = Arc::new(Notify::new());
-        let clock = Clock::manual(Timestamp(0));
-        let (gone, ours) = (Arc::clone(&go), clock.clone());
-        let service = move |request: Request<Incoming>, peer: SocketAddr| {
-            let (tell, go) = (tell.clone(), Arc::clone(&gone));
-            async move {
-                assert!(peer.ip().is_loopback());
-                let path = request.uri().path().to_owned();
-                tell.send(path.clone()).unwrap();
-                if path == "/slow" {
-                    go.notified().await;
-                }
-                Response::new(if path == "/huge" {
-                    Full::from(vec![b'x'; HUGE])
-                } else {
-                    Full::from("hello")
-                })
-            }
-        };
-        let task =
-            tokio::spawn(async move { run(listener, service, &limits, &ours, shutdown).await });
-        House {
-            at,
-            down,
-            clock,
-            task,
-            come,
-            go,
-        }
-    }
-
-    impl House {
-        async fn dial(&self, text: &str) -> TcpStream {
-            let mut stream = TcpStream::connect(self.at).await.unwrap();
-            stream.write_all(text.as_bytes()).await.unwrap();
-            stream
-        }
-    }
-
-    async fn ask(stream: &mut TcpStream, path: &str) {
-        let text = format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n");
-        stream.write_all(text.as_bytes()).await.unwrap();
-    }
-
-    /// Reads one answer; false if the connection was closed instead.
-    async fn answered(stream: &mut TcpStream) -> bool {
-        let mut text = Vec::new();
-        let mut byte = [0];
-        while stream.read(&mut byte).await.is_ok_and(|n| n == 1) {
-            text.push(byte[0]);
-            if text.ends_with(b"hello") {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Reads to the end; what came. A reset is an end too.
-    async fn rest(stream: &mut TcpStream) -> String {
-        let mut text = Vec::new();
-        let _reset = stream.read_to_end(&mut text).await;
-        String::from_utf8(text).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_socket_that_says_too_little_is_cut() {
-        let house = house(9, Duration::from_millis(40)).await;
-        for text in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: here\r\n"] {
-            let mut stream = house.dial(text).await;
-            // hyper answers 408 to half a head, and nothing to silence.
-            let said = rest(&mut stream).await;
-            assert!(!said.contains("hello"), "{text:?}: {said}");
-        }
-        // Between two requests as well.
-        let mut stream = house.dial("").await;
-        ask(&mut stream, "/").await;
-        assert!(answered(&mut stream).await);
-        assert_eq!(rest(&mut stream).await, "");
-    }
-
-    #[tokio::test]
-    async fn connections_are_kept_and_used_again() {
-        let house = house(9, LONG).await;
-        let mut stream = house.dial("").await;
-        for _ in 0..3 {
-            ask(&mut stream, "/").await;
-            assert!(answered(&mut stream).await);
-        }
-    }
-
-    #[tokio::test]
-    async fn over_the_cap_the_next_one_waits_for_a_place() {
-        let mut house = house(1, LONG).await;
-        let mut first = house.dial("").await;
-        ask(&mut first, "/first").await;
-        assert!(answered(&mut first).await);
-        let mut second = house.dial("").await;
-        ask(&mut second, "/second").await;
-        ask(&mut first, "/first").await;
-        assert!(answered(&mut first).await);
-        drop(first);
-        assert!(answered(&mut second).await);
-        for path in ["/first", "/first", "/second"] {
-            assert_eq!(house.come.recv().await.unwrap(), path);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_head_beyond_the_buffer_is_refused() {
-        let house = house(9, LONG).await;
-        let huge = "x".repeat(4 * BUFFER);
-        let mut stream = TcpStream::connect(house.at).await.unwrap();
-        let text = format!("GET / HTTP/1.1\r\nHost: here\r\nX: {huge}\r\n\r\n");
-        let (mut reader, mut writer) = stream.split();
-        let (_refused, first) = tokio::join!(writer.write_all(text.as_bytes()), async {
-            let mut line = [0; 12];
-            reader.read_exact(&mut line).await.map(|_| line)
-        });
-        assert_eq!(&first.unwrap(), b"HTTP/1.1 431");
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_not_taken_is_cut_with_its_connection() {
-        let house = house(9, LONG).await;
-        // One that is taken sets nothing off, however long the connection is kept.
-        let mut quick = house.dial("").await;
-        ask(&mut quick, "/").await;
-        assert!(answered(&mut quick).await);
-        let mut slow = house.dial("").await;
-        ask(&mut slow, "/huge").await;
-        assert_eq!(slow.read_u8().await.unwrap(), b'H');
-        house.clock.advance(LONG);
-        let said = rest(&mut slow).await;
-        assert!(said.len() < HUGE, "all of it came");
-        ask(&mut quick, "/").await;
-        assert!(answered(&mut quick).await);
-        // A drain has nothing to wait for.
-        drop(quick);
-        house.down.send(true).unwrap();
-        assert_eq!(house.task.await.unwrap(), Drained { cut: 0 });
-    }
-
-    #[tokio::test]
-    async fn a_drain_lets_requests_end_and_idle_connections_go() {
-        let mut house = house(9, LONG).await;
-        let mut silent = house.dial("").await;
-        let mut idle = house.dial("").await;
-        ask(&mut idle, "/").await;
-        assert!(answered(&mut idle).await);
-        let mut slow = house.dial("").await;
-        ask(&mut slow, "/slow").await;
-        assert_eq!(house.come.recv().await.unwrap(), "/");
-        assert_eq!(house.come.recv().await.unwrap(), "/slow");
-        house.down.send(true).unwrap();
-        assert_eq!(rest(&mut idle).await, "");
-        assert_eq!(rest(&mut silent).await, "");
-        assert!(TcpStream::connect(house.at).await.is_err(), "still accepts");
-        house.go.notify_one();
-        let said = rest(&mut slow).await;
-        assert!(
-            said.contains("connection: close") && said.ends_with("hello"),
-            "{said}"
-        );
-        assert_eq!(house.task.await.unwrap(), Drained { cut: 0 });
-    }
-
-    #[tokio::test]
-    async fn what_does_not_end_is_cut_and_counted() {
-        let mut house = house(9, LONG).await;
-        let mut slow = house.dial("").await;
-        ask(&mut slow, "/slow").await;
-        assert_eq!(house.come.recv().await.unwrap(), "/slow");
-        let mut idle = house.dial("").await;
-        ask(&mut idle, "/").await;
-        assert!(answered(&mut idle).await);
-        house.down.send(true).unwrap();
-        assert_eq!(rest(&mut idle).await, "");
-        while TcpStream::connect(house.at).await.is_ok() {}
-        house.clock.advance(DRAIN);
-        assert_eq!(house.task.await.unwrap(), Drained { cut: 1 });
-        assert_eq!(rest(&mut slow).await, "");
-    }
-}
+mod tests;

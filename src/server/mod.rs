@@ -7,4 +7,6 @@ pub mod outgoing;
 pub mod path;
 pub mod room;
 pub mod service;
+mod streams;
 mod timely;
+pub mod tls;

@@ -10,7 +10,7 @@ use hyper::header::{
     UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 
 use super::outgoing::Outgoing;
 use crate::error::Fault;
@@ -57,7 +57,7 @@ pub fn head<B>(request: &Request<B>) -> Result<(), Fault> {
     if other_than(headers, &EXPECT, "100-continue").is_some() {
         return Err(Fault::ExpectationFailed);
     }
-    host(headers, uri.authority())?;
+    host(headers, uri.authority(), request.version())?;
     // Two credentials: whichever was meant, the other one was not.
     if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Fault::Unauthorized);
@@ -85,11 +85,13 @@ fn framing(headers: &HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Exactly one Host (RFC 9112 3.2), which is a host, and the one in the request line if that names one.
-fn host(headers: &HeaderMap, authority: Option<&Authority>) -> Result<(), Fault> {
+/// Exactly one Host (RFC 9112 3.2), which is a host, and the one in the request line if that names one. In HTTP/2
+/// `:authority` takes its place; a Host beside it says the same (RFC 9113 8.3.1).
+fn host(headers: &HeaderMap, authority: Option<&Authority>, version: Version) -> Result<(), Fault> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
+        (None, None) if version == Version::HTTP_2 => authority.cloned(),
         _ => None,
     };
     let fits = host.is_some_and(|host| {
@@ -291,6 +293,24 @@ mod tests {
             check("GET", uri, &[("host", host)], want);
         }
         check("GET", "/", &[], 400);
+    }
+
+    #[test]
+    fn hosts_in_http_2() {
+        for (uri, host, want) in [
+            ("https://here/", None, 0),
+            ("https://here/", Some("here"), 0),
+            ("https://here/", Some("elsewhere"), 400),
+            ("https://a@here/", None, 400),
+            ("/", Some("here"), 0),
+            ("/", None, 400),
+        ] {
+            let headers: Vec<_> = host.map(|host| ("host", host)).into_iter().collect();
+            let mut request = request("GET", uri, &headers);
+            *request.version_mut() = Version::HTTP_2;
+            let got = head(&request).map_or_else(|fault| fault.status(), |()| 0);
+            assert_eq!(got, want, "{uri} {host:?}");
+        }
     }
 
     #[test]

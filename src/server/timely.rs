@@ -1,4 +1,5 @@
-//! How long an answer may take: from its head to its last byte at most `request_timeout`, on our clock.
+//! How long an answer may take on HTTP/1.1: from its head to its last byte at most `request_timeout`, on our clock. And
+//! how long any socket may take no byte at all: as long.
 //!
 //! A client that does not take its answer would hold the connection, and a streamed answer's snapshot with it, for ever.
 //! hyper has no timer for that, and asks for no more of a body while the socket takes no more bytes; so the body and the
@@ -110,6 +111,9 @@ fn overdue() -> io::Error {
 pub(super) struct TimelySocket<S> {
     socket: S,
     due: Arc<Due>,
+    /// When it must have taken another byte, while it takes none. This holds where no answer is under way as well: for
+    /// the frames of HTTP/2, and the last message of TLS.
+    stalled: Timestamp,
     /// Set while the socket takes no more bytes.
     wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -119,22 +123,33 @@ impl<S> TimelySocket<S> {
         Self {
             socket,
             due,
+            stalled: Timestamp::NEVER,
             wait: None,
         }
     }
 
-    /// The socket takes nothing now: waits for it or for the due time.
-    fn stalled<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// The socket took something, or takes nothing now: then waits for it or for the due time.
+    fn taken<T>(
+        &mut self,
+        taken: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if taken.is_ready() {
+            self.stalled = Timestamp::NEVER;
+            self.wait = None;
+            return taken;
+        }
         loop {
-            let (clock, due) = (&self.due.clock, self.due.at());
-            if due == Timestamp::NEVER {
-                return Poll::Pending;
+            let now = self.due.clock.now();
+            if self.stalled == Timestamp::NEVER {
+                self.stalled = now.plus(self.due.span);
             }
-            if clock.now() >= due {
+            let due = self.due.at().min(self.stalled);
+            if now >= due {
                 return Poll::Ready(Err(overdue()));
             }
             let wait = self.wait.get_or_insert_with(|| {
-                let clock = clock.clone();
+                let clock = self.due.clock.clone();
                 Box::pin(async move { clock.sleep_until(due).await })
             });
             ready!(wait.as_mut().poll(context));
@@ -160,10 +175,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimelySocket<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.socket).poll_write(context, bytes) {
-            Poll::Pending => self.stalled(context),
-            ready => ready,
-        }
+        let taken = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.taken(taken, context)
     }
 
     fn poll_write_vectored(
@@ -171,10 +184,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimelySocket<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.socket).poll_write_vectored(context, slices) {
-            Poll::Pending => self.stalled(context),
-            ready => ready,
-        }
+        let taken = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.taken(taken, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -183,17 +194,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimelySocket<S> {
 
     /// hyper flushes the socket when it has handed over all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.socket).poll_flush(context) {
-            Poll::Pending => self.stalled(context),
-            ready => {
-                self.due.flushed();
-                self.wait = None;
-                ready
-            }
+        let taken = Pin::new(&mut self.socket).poll_flush(context);
+        if taken.is_ready() {
+            self.due.flushed();
         }
+        self.taken(taken, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        let taken = Pin::new(&mut self.socket).poll_shutdown(context);
+        self.taken(taken, context)
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) client: String,
     /// The sandbox's options; its clock is the house's.
     pub(crate) sandbox: Options,
+    /// Where the admin endpoints are; none: a port of 127.0.0.1.
+    pub(crate) admin: Option<&'static str>,
     /// The machine's clock instead of one that stands still.
     pub(crate) real_time: bool,
 }
@@ -184,7 +186,7 @@ pub(crate) fn text(plan: &Plan, base_url: &str, listen: &str) -> String {
 [server]
 listen = "{listen}"
 [admin]
-listen = "127.0.0.1:0"
+listen = "{admin}"
 [[client]]
 name = "okta"
 token_sha256 = ["{hash}"]
@@ -202,6 +204,7 @@ medium = {{ per_second = 100000 }}
 concurrency = 64
 {tables}
 "#,
+        admin = plan.admin.unwrap_or("127.0.0.1:0"),
         client = plan.client,
         application = plan.application,
         tables = plan.tables
