@@ -1,6 +1,6 @@
 //! The path of a request: identify, admit, decode, settle, reply. [`Gateway::answer`] is the whole of it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -41,13 +41,23 @@ pub enum Phase {
     Draining,
 }
 
+/// What a configuration makes of requests. Never changed: a reload puts another one in its place, and whoever began with
+/// this one ends with it.
+pub struct Running {
+    /// Who may come in.
+    pub authority: Authority,
+    /// Bounds.
+    pub limits: Limits,
+    /// What `meta.location` and `$ref` begin with.
+    pub base: String,
+    /// What settles writes and holds the directory. `None`: the data file is not open yet.
+    pub engine: Option<Arc<Engine>>,
+}
+
 /// The door that clients come through.
 pub struct Gateway {
-    authority: Authority,
-    limits: Limits,
-    base: String,
+    running: RwLock<Arc<Running>>,
     clock: Clock,
-    engine: OnceLock<Arc<Engine>>,
     /// What the gateway is doing.
     pub phase: watch::Sender<Phase>,
     /// Counts the writes under way: a drain waits for them. They outlive their connections.
@@ -69,32 +79,53 @@ struct Line {
 }
 
 impl Gateway {
-    /// A gateway without an engine yet: it answers 503 until it is given one.
+    /// A gateway. Without an engine it answers 503 until it is given one.
     #[must_use]
-    pub fn new(authority: Authority, limits: Limits, base: String, clock: Clock) -> Self {
+    pub fn new(running: Running, clock: Clock) -> Self {
         Self {
-            authority,
-            limits,
-            base,
+            running: RwLock::new(Arc::new(running)),
             clock,
-            engine: OnceLock::new(),
             phase: watch::Sender::new(Phase::Opening(0.0)),
             writes: watch::Sender::new(0),
             search: Arc::new(Semaphore::new(1)),
         }
     }
 
-    /// The store is open: requests are answered from now on.
-    pub fn open(&self, engine: Arc<Engine>) {
-        if self.engine.set(engine).is_ok() {
-            self.phase.send_replace(Phase::Ready);
-        }
+    /// What requests that begin now are answered by.
+    #[must_use]
+    pub fn running(&self) -> Arc<Running> {
+        // Nothing can panic between the lock and the end of it.
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&running)
     }
 
-    /// The engine, once there is one.
+    /// Requests that begin from now on are answered by `next`.
+    pub fn swap(&self, next: Running) {
+        let next = Arc::new(next);
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let last = std::mem::replace(&mut *running, next);
+        drop(running);
+        // What nobody holds any more is taken apart here, and nobody waits for that.
+        drop(last);
+    }
+
+    /// The store is open: requests are answered from now on.
+    pub fn open(&self, running: Running) {
+        self.swap(running);
+        // A drain that began meanwhile stays one.
+        self.phase.send_if_modified(|phase| {
+            let opening = matches!(phase, Phase::Opening(_));
+            if opening {
+                *phase = Phase::Ready;
+            }
+            opening
+        });
+    }
+
+    /// The engine that requests which begin now get, once there is one.
     #[must_use]
-    pub fn engine(&self) -> Option<&Arc<Engine>> {
-        self.engine.get()
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.running().engine.clone()
     }
 
     /// Waits until no write is under way.
@@ -112,7 +143,8 @@ impl Gateway {
         let endpoint = endpoint(request.uri().path());
         let plain_json = media::wants_plain_json(request.headers());
         let mut line = Line::default();
-        let answer = self.answer(request, &request_id, &mut line).await;
+        let running = self.running();
+        let answer = self.answer(&running, request, &request_id, &mut line).await;
         // A JSON log shows a u128 as a text.
         let ms = u64::try_from(self.clock.now().since(begun).as_millis()).unwrap_or(u64::MAX);
         let status = answer
@@ -143,6 +175,7 @@ impl Gateway {
     /// The path of a request.
     async fn answer(
         &self,
+        running: &Running,
         mut request: Request<Incoming>,
         request_id: &str,
         line: &mut Line,
@@ -156,13 +189,13 @@ impl Gateway {
         }
 
         // identify
-        let client = self
+        let client = running
             .authority
             .identify(request.headers().get(AUTHORIZATION))?;
         line.client = Some(client.clone());
         // admit
         client.admit(self.clock.now())?;
-        let engine = self.ready()?;
+        let engine = self.ready(running)?;
         // decode
         let path = service::segments(request.uri().path())?;
         let route = Route::of(path.get(2..).unwrap_or_default())?;
@@ -171,8 +204,8 @@ impl Gateway {
             return Err(Fault::Forbidden(String::from("This client may only read.")));
         }
         let body = if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
-            let deadline = self.clock.now().plus(self.limits.request_timeout);
-            service::body(&mut request, self.limits.body, deadline, &self.clock).await?
+            let deadline = self.clock.now().plus(running.limits.request_timeout);
+            service::body(&mut request, running.limits.body, deadline, &self.clock).await?
         } else {
             Bytes::new()
         };
@@ -192,7 +225,7 @@ impl Gateway {
             if_match: condition(IF_MATCH),
             if_none_match: condition(IF_NONE_MATCH),
         };
-        let scim = ScimRequest::decode(parts, &self.limits)?;
+        let scim = ScimRequest::decode(parts, &running.limits)?;
         // settle and reply
         let note = |kind, shape, id, status| {
             engine.store.note(ReadNote {
@@ -211,15 +244,22 @@ impl Gateway {
                 ..Reply::empty(204)
             }),
             ScimRequest::Discover(document) => {
-                let document =
-                    discovery::document(&document, &self.base, client.config(), &self.limits)?;
+                let document = discovery::document(
+                    &document,
+                    &running.base,
+                    client.config(),
+                    &running.limits,
+                )?;
                 let location = document["meta"]["location"].as_str().map(str::to_owned);
                 Ok(Reply {
                     location,
                     ..Reply::new(200, Outgoing::whole(document.to_string()))
                 })
             }
-            ScimRequest::Bulk(bulk) => self.bulk(&engine, client.clone(), request_id, bulk).await,
+            ScimRequest::Bulk(bulk) => {
+                self.bulk(running, &engine, client.clone(), request_id, bulk)
+                    .await
+            }
             ScimRequest::Read {
                 kind,
                 id,
@@ -232,9 +272,10 @@ impl Gateway {
                     if_none_match: if_none_match.as_deref(),
                 };
                 let answer = engine.store.view().and_then(|view| {
-                    let found = read::by_id(&view, &self.base, kind, &id, &projection, conditions)?;
+                    let found =
+                        read::by_id(&view, &running.base, kind, &id, &projection, conditions)?;
                     line.id.clone_from(&found.id);
-                    Ok(reply::one(200, found, view, &self.base))
+                    Ok(reply::one(200, found, view, &running.base))
                 });
                 let known = answer.is_ok().then(|| line.id.clone());
                 note(Some(kind), ReadShape::One, known, status(&answer));
@@ -245,24 +286,28 @@ impl Gateway {
                     Some(filter) => ReadShape::filter(filter.attributes()),
                     None => ReadShape::List,
                 };
-                let answer = self.list(&engine, &client, kind, query).await;
+                let answer = self.list(running, &engine, &client, kind, query).await;
                 note(kind, shape, None, status(&answer));
                 answer
             }
-            ScimRequest::Write(write) => self.write(&engine, client, request_id, write, line).await,
+            ScimRequest::Write(write) => {
+                self.write(running, &engine, client, request_id, write, line)
+                    .await
+            }
         }
     }
 
     /// A page. What may take long is done on a thread of its own, not where requests are accepted and calls are made.
     async fn list(
         &self,
+        running: &Running,
         engine: &Arc<Engine>,
         client: &Client,
         kind: Option<Kind>,
         query: ListQuery,
     ) -> Result<Reply, Fault> {
         let is_search = read::is_search(kind, &query);
-        let (engine, base) = (Arc::clone(engine), self.base.clone());
+        let (engine, base) = (Arc::clone(engine), running.base.clone());
         let name = client.name().to_owned();
         let listing = move || {
             let view = engine.store.view()?;
@@ -272,7 +317,7 @@ impl Gateway {
         if !is_search {
             return listing();
         }
-        let deadline = self.clock.now().plus(self.limits.request_timeout);
+        let deadline = self.clock.now().plus(running.limits.request_timeout);
         let waiting = Arc::clone(&self.search).acquire_owned();
         let Some(turn) = self.clock.until(deadline, waiting).await else {
             return Err(Fault::Unavailable {
@@ -293,6 +338,7 @@ impl Gateway {
 
     async fn write(
         &self,
+        running: &Running,
         engine: &Arc<Engine>,
         client: Client,
         request_id: &str,
@@ -340,7 +386,7 @@ impl Gateway {
         }
         let (view, handle) = (settled.view, settled.handle);
         if quiet_patch {
-            let found = read::head(&view, &self.base, kind, handle)?;
+            let found = read::head(&view, &running.base, kind, handle)?;
             line.id = found.id;
             return Ok(Reply {
                 etag: Some(found.etag),
@@ -352,24 +398,28 @@ impl Gateway {
         } else {
             Members::All
         };
-        let found = read::by_handle(&view, &self.base, kind, handle, &projection, members)?;
+        let found = read::by_handle(&view, &running.base, kind, handle, &projection, members)?;
         line.id.clone_from(&found.id);
         let status = if creating { 201 } else { 200 };
-        Ok(reply::one(status, found, view, &self.base))
+        Ok(reply::one(status, found, view, &running.base))
     }
 
     async fn bulk(
         &self,
+        running: &Running,
         engine: &Arc<Engine>,
         client: Client,
         request_id: &str,
         bulk: Bulk,
     ) -> Result<Reply, Fault> {
         // As for a single write: what was begun is finished though the client goes away.
-        let (engine, request, base) =
-            (Arc::clone(engine), request_id.to_owned(), self.base.clone());
+        let (engine, request, base) = (
+            Arc::clone(engine),
+            request_id.to_owned(),
+            running.base.clone(),
+        );
         let (under_way, phase) = (UnderWay::begin(&self.writes), self.phase.subscribe());
-        let deadline = self.clock.now().plus(self.limits.request_timeout);
+        let deadline = self.clock.now().plus(running.limits.request_timeout);
         let task = tokio::spawn(async move {
             let stopping = || *phase.borrow() != Phase::Ready;
             let body = bulk::run(&engine, &client, &request, &base, bulk, deadline, stopping).await;
@@ -382,14 +432,14 @@ impl Gateway {
         Ok(Reply::new(200, Outgoing::whole(body)))
     }
 
-    fn ready(&self) -> Result<Arc<Engine>, Fault> {
+    fn ready(&self, running: &Running) -> Result<Arc<Engine>, Fault> {
         let wait = |detail: &str| {
             Err(Fault::Unavailable {
                 retry_after: 5,
                 detail: detail.to_owned(),
             })
         };
-        match (*self.phase.borrow(), self.engine.get()) {
+        match (*self.phase.borrow(), &running.engine) {
             (Phase::Ready | Phase::Draining, Some(engine)) => Ok(Arc::clone(engine)),
             (Phase::Broken, _) => wait("The gateway is restarting after a storage failure."),
             _ => wait("The gateway is starting: its data file is being checked."),

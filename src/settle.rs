@@ -54,12 +54,48 @@ pub struct Application {
     pub gate: Gate,
 }
 
-/// Everything that settling needs.
+impl Application {
+    /// Compiles one. What leads to it is taken from `before`, the same one in the configuration before, as far as it is
+    /// called in the same way.
+    fn new(
+        config: &shape::Application,
+        before: Option<&Arc<Self>>,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, String> {
+        if let Some(before) = before.filter(|before| before.plan.config == *config) {
+            return Ok(Arc::clone(before));
+        }
+        let same_way = |before: &&Arc<Self>| {
+            let before = &before.plan.config;
+            before.base_url == config.base_url
+                && before.credentials == config.credentials
+                && before.ca == config.ca
+        };
+        let before = before.filter(same_way);
+        let upstream = match before {
+            Some(before) => before.upstream.clone(),
+            None => Upstream::new(config, clock.clone())
+                .map_err(|why| format!("{}: {why}", config.name))?,
+        };
+        let gate = match before.filter(|before| before.plan.config.pace == config.pace) {
+            Some(before) => before.gate.clone(),
+            None => Gate::new(&config.pace, clock.clone()),
+        };
+        Ok(Arc::new(Self {
+            plan: plan::Application::compile(config.clone()),
+            upstream,
+            gate,
+        }))
+    }
+}
+
+/// Everything that settling needs, as one configuration makes it. A reload makes another one over the same store, claims,
+/// clock and cut.
 pub struct Engine {
     /// The directory.
     pub store: Store,
     /// Who is changing what.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// In the configuration's order.
     pub applications: Vec<Arc<Application>>,
     /// Time.
@@ -101,30 +137,64 @@ impl Engine {
         generation: u64,
         clock: Clock,
     ) -> Result<Self, String> {
-        let build = |config: &shape::Application| {
-            let upstream = Upstream::new(config, clock.clone())
-                .map_err(|why| format!("{}: {why}", config.name))?;
-            let gate = Gate::new(&config.pace, clock.clone());
-            Ok::<_, String>(Arc::new(Application {
-                plan: plan::Application::compile(config.clone()),
-                upstream,
-                gate,
-            }))
-        };
         let applications = config
             .applications
             .iter()
-            .map(build)
+            .map(|config| Application::new(config, None, &clock))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             store,
-            claims: Claims::default(),
+            claims: Arc::default(),
             applications,
             clock,
             limits: config.limits.clone(),
             generation,
             cut: watch::Sender::new(false),
         })
+    }
+
+    /// The applications of another configuration. Those that are called as they were keep their connections, their token
+    /// and what is known of their health.
+    ///
+    /// # Errors
+    /// All that [`Engine::new`] would say.
+    pub fn applications(
+        &self,
+        config: &shape::Config,
+    ) -> Result<Vec<Arc<Application>>, Vec<String>> {
+        let (mut applications, mut mistakes) = (Vec::new(), Vec::new());
+        for config in &config.applications {
+            let mut all = self.applications.iter();
+            let before = all.find(|application| application.plan.name() == config.name);
+            match Application::new(config, before, &self.clock) {
+                Ok(application) => applications.push(application),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(applications)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// The engine of another configuration, beside this one.
+    #[must_use]
+    pub fn beside(
+        &self,
+        limits: Limits,
+        applications: Vec<Arc<Application>>,
+        generation: u64,
+    ) -> Self {
+        Self {
+            store: self.store.clone(),
+            claims: Arc::clone(&self.claims),
+            applications,
+            clock: self.clock.clone(),
+            limits,
+            generation,
+            cut: self.cut.clone(),
+        }
     }
 
     /// How long a write may wait for claims: the longest `wait` of the applications.

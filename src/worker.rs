@@ -23,16 +23,14 @@ const WAKE: usize = 500;
 const SOON: Duration = Duration::from_secs(1);
 
 /// Starts one loop for each application. They end, their exchanges finished, when `drain` becomes true.
-pub fn start(engine: &Arc<Engine>, drain: &watch::Receiver<bool>) -> JoinSet<()> {
-    let mut loops = JoinSet::new();
+pub fn start(engine: &Arc<Engine>, drain: &watch::Sender<bool>, loops: &mut JoinSet<()>) {
     for application in &engine.applications {
         loops.spawn(run(
             Arc::clone(engine),
             Arc::clone(application),
-            drain.clone(),
+            drain.subscribe(),
         ));
     }
-    loops
 }
 
 async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watch::Receiver<bool>) {

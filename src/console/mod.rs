@@ -104,7 +104,7 @@ impl Console {
 
     /// Reads are answered; whether writes are is said beside it, so that a balancer does not take the reads away too.
     fn ready(&self) -> serde_json::Value {
-        let full = |engine: &Arc<Engine>| engine.store.disk_nearly_full();
+        let full = |engine: Arc<Engine>| engine.store.disk_nearly_full();
         if self.gateway.engine().is_some_and(full) {
             json!({"status": "ready", "writes": "refused: disk nearly full"})
         } else {
@@ -159,7 +159,7 @@ impl Console {
             retry_after: 5,
             detail: String::from("The gateway is starting: its data file is being checked."),
         };
-        self.gateway.engine().cloned().ok_or_else(starting)
+        self.gateway.engine().ok_or_else(starting)
     }
 
     /// What the writer has done since the start.

@@ -25,5 +25,6 @@ mod ownership;
 mod peers;
 mod process;
 mod reads;
+mod reload;
 mod replies;
 mod transcripts;

@@ -186,6 +186,16 @@ impl Running {
         Knock::at(self.addresses().1)
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        send_signal(self.child.id(), "HUP");
+    }
+
+    /// Waits until it has said this.
+    pub(crate) fn says(&self, what: &str) {
+        self.until(what, |said| said.contains(what).then_some(()));
+    }
+
     /// Sends SIGTERM; see [`Running::ended`].
     pub(crate) fn terminate(self) -> Ended {
         send_signal(self.child.id(), "TERM");
