@@ -264,7 +264,7 @@ impl Serving {
         // Certificates belong here: what can be refused comes before what cannot be taken back.
         let generation = engine
             .store
-            .configure(&config.fingerprint)
+            .configure(Engine::configuration(&config))
             .await
             .map_err(|why| vec![why.to_string()])?;
         let next = Arc::new(engine.beside(config.limits.clone(), applications, generation));
@@ -395,7 +395,7 @@ impl Opening {
             .map_err(|died| StartError::Config(format!("opening the store died: {died}")))?;
         let store = opened.map_err(StartError::Store)?;
         let generation = store
-            .configure(&config.fingerprint)
+            .configure(Engine::configuration(&config))
             .await
             .map_err(|why| StartError::Config(why.to_string()))?;
         let engine = Engine::new(store, &config, generation, self.clock.clone());

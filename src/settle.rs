@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::claims::{Claim, Claims, Held};
 use crate::clock::{Clock, Timestamp};
+use crate::config::difference::planning;
 use crate::config::shape::{self, Limits};
 use crate::error::Fault;
 use crate::journal::record::CallRecord;
@@ -32,7 +33,7 @@ use crate::provision::exchange::{Exchange, Outcome, Step};
 use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
 use crate::scim::Handle;
-use crate::store::{ChangeSet, CommitError, Intent, Key, Store};
+use crate::store::{ChangeSet, CommitError, Configuration, Configured, Intent, Key, Store};
 use crate::upstream::client::Upstream;
 use crate::upstream::gate::{Gate, Turn};
 
@@ -194,6 +195,22 @@ impl Engine {
             limits,
             generation,
             cut: self.cut.clone(),
+        }
+    }
+
+    /// What the store keeps of a configuration.
+    #[must_use]
+    pub fn configuration(config: &shape::Config) -> Configuration {
+        let applications = config.applications.iter();
+        Configuration {
+            fingerprint: config.fingerprint.clone(),
+            applications: applications
+                .map(|application| Configured {
+                    name: application.name.clone(),
+                    planning: planning(application),
+                    groups: !application.groups.push.is_empty(),
+                })
+                .collect(),
         }
     }
 

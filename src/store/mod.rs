@@ -11,6 +11,7 @@
 mod apply;
 pub mod change;
 mod check;
+mod configured;
 mod edges;
 mod front;
 mod ids;
@@ -38,6 +39,7 @@ mod tests;
 
 pub use apply::{CommitError, Committed, Conflict, Intent};
 pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put};
+pub use configured::{Configuration, Configured};
 pub use front::{Statistics, Store};
 pub use marks::CAUSES;
 pub use open::{OpenError, Options};

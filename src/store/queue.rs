@@ -91,18 +91,7 @@ impl Store {
         place.commit(set).await
     }
 
-    /// The generation of the configuration with this fingerprint: one more than before if it is another one.
-    ///
-    /// # Errors
-    /// As [`CommitError`] says.
-    pub async fn configure(&self, fingerprint: &str) -> Result<u64, CommitError> {
-        match self.run(Job::Configure(fingerprint.to_owned())).await? {
-            Done::Configured(generation) => Ok(generation),
-            Done::Committed(_) | Done::Intended(_) => Err(mixed_up()),
-        }
-    }
-
-    async fn run(&self, job: Job) -> Result<Done, CommitError> {
+    pub(super) async fn run(&self, job: Job) -> Result<Done, CommitError> {
         let place = self.seat()?;
         place.send(job).await
     }
@@ -187,6 +176,6 @@ impl From<Closed> for CommitError {
     }
 }
 
-fn mixed_up() -> CommitError {
+pub(super) fn mixed_up() -> CommitError {
     CommitError::Failed("the writer answered another question".into())
 }

@@ -2,6 +2,7 @@
 //! become.
 
 use serde_json::{Value, json};
+use usher::sandbox::{Fault, What};
 
 use crate::house::{House, Plan, TOKEN, text};
 use crate::process::Site;
@@ -19,6 +20,32 @@ fn application(lines: &str) -> Plan {
         application: lines.to_owned(),
         ..Plan::default()
     }
+}
+
+/// displayName by nickName.
+fn by_nickname() -> Plan {
+    Plan {
+        tables: String::from(
+            "[[application.map.user]]\nto = 'displayName'\nfrom = '$.nickName'\nrequired = true",
+        ),
+        ..Plan::default()
+    }
+}
+
+/// The next call hangs until it is released.
+fn hold(house: &House) {
+    house.sandbox.state().fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Hold,
+    });
+}
+
+/// What a call sent as displayName.
+fn sent_names(house: &House) -> Vec<String> {
+    let calls = house.sandbox.state().calls().into_iter();
+    let names = calls.filter_map(|call| Some(call.body?["displayName"].as_str()?.to_owned()));
+    names.collect()
 }
 
 /// The status that a token gets.
@@ -185,4 +212,69 @@ async fn a_file_with_mistakes_leaves_the_running_one_in_force_and_a_good_one_tak
     serving.says(" DEBUG ");
     let ended = serving.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
+}
+
+#[tokio::test]
+async fn a_request_under_way_ends_with_what_it_began_with_and_is_asked_about_again() {
+    let house = House::new().await;
+    hold(&house);
+    let asking = {
+        let knock = house.knock.clone();
+        tokio::spawn(async move {
+            knock
+                .ask("POST", "/Users", Some(&user("ada@x.example")))
+                .await
+        })
+    };
+    house.sandbox.state().arrived(1).await;
+    let reloaded = house.reload(&by_nickname()).await;
+    assert_eq!(
+        (
+            reloaded.generation,
+            reloaded.applications.changed.as_slice()
+        ),
+        (2, &[String::from("zoom")][..])
+    );
+    // Who comes after it goes by the new one, though the old one is not done.
+    house
+        .ask("POST", "/Users", Some(&user("bob@x.example")))
+        .await
+        .expect(201);
+    assert_eq!(sent_names(&house), ["Ada King", "Countess"]);
+    house.sandbox.state().release();
+    asking.await.expect("no panic").expect(201);
+    house.settled().await;
+    assert_eq!(sent_names(&house), ["Ada King", "Countess", "Countess"]);
+    for name in ["ada@x.example", "bob@x.example"] {
+        let account = house.sandbox.state().account(name).expect("an account");
+        assert_eq!(account["displayName"], "Countess", "{name}");
+    }
+}
+
+/// The same for the worker: its exchange of before ends, and nobody else is at that account meanwhile.
+#[tokio::test]
+async fn a_delivery_under_way_ends_and_the_next_one_waits_for_it() {
+    let house = House::with(application("delivery = \"queued\"")).await;
+    hold(&house);
+    house
+        .ask("POST", "/Users", Some(&user("ada@x.example")))
+        .await
+        .expect(201);
+    house.sandbox.state().arrived(1).await;
+    let by_nickname = Plan {
+        application: String::from("delivery = \"queued\""),
+        ..by_nickname()
+    };
+    house.reload(&by_nickname).await;
+    // It is sent by the loop of the new configuration: that one runs beside the one that hangs.
+    house
+        .ask("POST", "/Users", Some(&user("bob@x.example")))
+        .await
+        .expect(201);
+    house.sandbox.state().arrived(2).await;
+    assert_eq!(sent_names(&house), ["Ada King", "Countess"]);
+    house.sandbox.state().release();
+    house.settled().await;
+    assert_eq!(sent_names(&house), ["Ada King", "Countess", "Countess"]);
+    assert_eq!(house.sandbox.state().accounts().len(), 2);
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod commits;
+mod configured;
 mod journal;
 mod migration;
 mod model;

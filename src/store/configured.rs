@@ -1,0 +1,129 @@
+//! The configuration as the store knows it: which one is in force, and what follows for what was decided under another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Fault;
+use crate::scim::{Handle, Kind};
+
+use super::apply::{CommitError, Done, Job};
+use super::change::{ChangeSet, Lane};
+use super::front::Store;
+use super::queue::mixed_up;
+use super::tables::{self, STATE, Seal, Trouble, name};
+use super::transaction::{Transaction, from_json, json};
+use super::view::View;
+
+/// What the store keeps of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Configuration {
+    /// SHA-256 of its file, in hex.
+    pub fingerprint: String,
+    /// Its applications.
+    pub applications: Vec<Configured>,
+}
+
+/// What the store keeps of an application's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of all that planning reads of it, in hex.
+    pub planning: String,
+    /// Whether groups go there too, and not users alone.
+    pub groups: bool,
+}
+
+/// The configuration in force, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Generation {
+    pub(super) generation: u64,
+    pub(super) fingerprint: String,
+    #[serde(default)]
+    pub(super) applications: Vec<Configured>,
+}
+
+impl Store {
+    /// Puts a configuration in force. Its generation: one more than before if its file is another one.
+    ///
+    /// # Errors
+    /// As [`CommitError`] says.
+    pub async fn configure(&self, configuration: Configuration) -> Result<u64, CommitError> {
+        match self.run(Job::Configure(Box::new(configuration))).await? {
+            Done::Configured(generation) => Ok(generation),
+            Done::Committed(_) | Done::Intended(_) => Err(mixed_up()),
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// The configuration in force; read once a transaction.
+    pub(super) fn in_force(&mut self) -> Result<&Generation, Trouble> {
+        if self.configuration.is_none() {
+            let stored = self.state(name::CONFIG)?;
+            let stored = stored.map(|bytes| from_json(&bytes)).transpose()?;
+            self.configuration = Some(stored.unwrap_or_default());
+        }
+        Ok(self.configuration.get_or_insert_default())
+    }
+
+    pub(super) fn configure(&mut self, next: &Configuration) -> Result<u64, Trouble> {
+        let last = self.in_force()?.clone();
+        let another = u64::from(last.fingerprint != next.fingerprint);
+        let stands = Generation {
+            generation: last.generation.saturating_add(another),
+            fingerprint: next.fingerprint.clone(),
+            applications: next.applications.clone(),
+        };
+        if stands != last {
+            self.put_state(name::CONFIG, json(&stands)?)?;
+        }
+        let generation = stands.generation;
+        self.configuration = Some(stands);
+        Ok(generation)
+    }
+
+    /// What was decided under a configuration that is not in force any more was not asked about the one that is: each
+    /// resource that it changed is marked for every application, in the same transaction. The writer alone puts
+    /// configurations in force and commits, so nothing can come in between. Where nothing differs the worker finds that.
+    pub(super) fn mark_outdated(&mut self, set: &ChangeSet) -> Result<(), Trouble> {
+        if set.generation == 0 || set.generation >= self.in_force()?.generation {
+            return Ok(());
+        }
+        let rows = set
+            .puts
+            .iter()
+            .map(|put| (put.resource.handle, put.resource.kind));
+        let groups = set.members.iter().map(|edit| (edit.group, Kind::Group));
+        let mut changed: Vec<(Handle, Kind)> = rows.chain(groups).collect();
+        changed.sort_unstable_by_key(|(handle, _)| *handle);
+        changed.dedup();
+        let applications = self.in_force()?.applications.clone();
+        // Since the last record, which is this set's own or an older one: due at once.
+        let due = self.head.last_time;
+        for (handle, kind) in changed {
+            if self.row(handle, |_| ())?.is_none() {
+                continue;
+            }
+            for application in &applications {
+                if kind == Kind::User || application.groups {
+                    self.mark_again(handle, &application.name, due, Lane::Update)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl View {
+    /// The generation of the configuration in force, and its fingerprint; (0, "") before the first.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`]: a damaged row, or the disk.
+    pub fn generation(&self) -> Result<(u64, String), Fault> {
+        let last: Generation = match tables::read(&self.table(STATE)?, Seal::State, name::CONFIG)? {
+            Some(bytes) => from_json(&bytes)?,
+            None => Generation::default(),
+        };
+        Ok((last.generation, last.fingerprint))
+    }
+}
