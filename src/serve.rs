@@ -23,7 +23,7 @@ use crate::gateway::{Gateway, Phase, Running};
 use crate::server::accept::{self, DRAIN};
 use crate::server::outgoing::Outgoing;
 use crate::settle::Engine;
-use crate::store::{self, OpenError, Store};
+use crate::store::{self, InForce, OpenError, Store};
 use crate::worker;
 
 /// How long the start waits for another process to let go of the data file.
@@ -124,6 +124,8 @@ pub struct Reloaded {
     pub clients: Names,
     /// `[[application]]`
     pub applications: Names,
+    /// Applications for which everybody is planned again.
+    pub sweeps: Vec<String>,
     /// What only a restart changes. Everything else is in force.
     pub restart: Vec<Restart>,
 }
@@ -262,7 +264,7 @@ impl Serving {
         };
         let applications = building.await.map_err(|died| vec![died.to_string()])??;
         // Certificates belong here: what can be refused comes before what cannot be taken back.
-        let generation = engine
+        let InForce { generation, sweeps } = engine
             .store
             .configure(Engine::configuration(&config))
             .await
@@ -278,6 +280,7 @@ impl Serving {
         let before = behind.begin(config, &next);
         Ok(Reloaded {
             generation,
+            sweeps,
             clients: Names::of(&before.clients, &behind.config.clients, |one| &one.name),
             applications: Names::of(&before.applications, &behind.config.applications, |one| {
                 &one.name
@@ -394,11 +397,11 @@ impl Opening {
             .await
             .map_err(|died| StartError::Config(format!("opening the store died: {died}")))?;
         let store = opened.map_err(StartError::Store)?;
-        let generation = store
+        let in_force = store
             .configure(Engine::configuration(&config))
             .await
             .map_err(|why| StartError::Config(why.to_string()))?;
-        let engine = Engine::new(store, &config, generation, self.clock.clone());
+        let engine = Engine::new(store, &config, in_force.generation, self.clock.clone());
         let engine = Arc::new(engine.map_err(StartError::Config)?);
         if engine.store.rolled_forward() > 0 {
             tracing::warn!(

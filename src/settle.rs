@@ -13,6 +13,7 @@
 mod deliver;
 mod draft;
 mod record;
+mod sweep;
 mod verdict;
 mod write;
 
@@ -20,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::claims::{Claim, Claims, Held};
 use crate::clock::{Clock, Timestamp};
@@ -107,6 +108,8 @@ pub struct Engine {
     pub generation: u64,
     /// True when a drain has waited long enough: calls under way are cut, and what they were for becomes a mark.
     pub cut: watch::Sender<bool>,
+    /// One slice of a sweep at a time: one core stays for everybody else.
+    sweeping: Arc<Semaphore>,
 }
 
 /// Whose exchange it is, since when, and how long it may take.
@@ -151,6 +154,7 @@ impl Engine {
             limits: config.limits.clone(),
             generation,
             cut: watch::Sender::new(false),
+            sweeping: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -195,6 +199,7 @@ impl Engine {
             limits,
             generation,
             cut: self.cut.clone(),
+            sweeping: Arc::clone(&self.sweeping),
         }
     }
 

@@ -126,6 +126,7 @@ async fn reload(serving: &Serving, level: &log::Level, path: &Path) {
         generation,
         clients,
         applications,
+        sweeps,
         restart,
     } = match reloaded {
         Ok(reloaded) => reloaded,
@@ -154,6 +155,9 @@ async fn reload(serving: &Serving, level: &log::Level, path: &Path) {
                 tracing::info!(name, "{what} {change}");
             }
         }
+    }
+    for application in sweeps {
+        tracing::info!(application, "everybody is planned again");
     }
     for key in restart {
         tracing::warn!("{key}");

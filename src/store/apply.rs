@@ -13,10 +13,11 @@ use crate::scim::Handle;
 
 use super::change::{Budget, ChangeSet, MarkEdit, MemberEdit, Put};
 use super::check::{Plan, check};
-use super::configured::Configuration;
+use super::configured::{Configuration, InForce};
 use super::ids::Instance;
 use super::keys;
 use super::reads::Waiting;
+use super::sweep::SweepJob;
 use super::tables::{self, Head, Trouble};
 use super::transaction::{Transaction, json};
 
@@ -90,6 +91,7 @@ pub(super) enum Job {
     Commit(Box<ChangeSet>),
     Intend(Box<Intent>),
     Configure(Box<Configuration>),
+    Sweep(Box<SweepJob>),
 }
 
 /// What came of a job.
@@ -97,7 +99,9 @@ pub(super) enum Job {
 pub(super) enum Done {
     Committed(Committed),
     Intended(u64),
-    Configured(u64),
+    Configured(InForce),
+    /// Whether the sweep is the one that is under way.
+    Swept(bool),
 }
 
 /// Why a job was not done.
@@ -241,6 +245,7 @@ fn run(transaction: &mut Transaction<'_>, job: &mut Job) -> Result<Done, Stop> {
         }
         Job::Intend(intent) => intend(transaction, intent).map(Done::Intended),
         Job::Configure(next) => Ok(Done::Configured(transaction.configure(next)?)),
+        Job::Sweep(job) => Ok(Done::Swept(transaction.sweep_job(job)?)),
     }
 }
 
@@ -368,7 +373,7 @@ fn change_members(
 }
 
 /// The generation of a mark that was set; 0 where its resource is gone.
-fn change_mark(
+pub(super) fn change_mark(
     transaction: &mut Transaction<'_>,
     edit: &MarkEdit,
     sequence: Option<u64>,

@@ -33,6 +33,15 @@ pub struct Configured {
     pub groups: bool,
 }
 
+/// A configuration that is in force now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// Its generation: one more than before if its file is another one.
+    pub generation: u64,
+    /// Applications of which planning reads something else than before, and new ones: for each a sweep has begun.
+    pub sweeps: Vec<String>,
+}
+
 /// The configuration in force, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Generation {
@@ -43,14 +52,17 @@ pub(super) struct Generation {
 }
 
 impl Store {
-    /// Puts a configuration in force. Its generation: one more than before if its file is another one.
+    /// Puts a configuration in force, and begins the sweeps that it needs.
     ///
     /// # Errors
     /// As [`CommitError`] says.
-    pub async fn configure(&self, configuration: Configuration) -> Result<u64, CommitError> {
+    pub async fn configure(&self, configuration: Configuration) -> Result<InForce, CommitError> {
         match self.run(Job::Configure(Box::new(configuration))).await? {
-            Done::Configured(generation) => Ok(generation),
-            Done::Committed(_) | Done::Intended(_) => Err(mixed_up()),
+            Done::Configured(in_force) => {
+                self.tell_sweeps();
+                Ok(in_force)
+            }
+            Done::Committed(_) | Done::Intended(_) | Done::Swept(_) => Err(mixed_up()),
         }
     }
 }
@@ -66,7 +78,7 @@ impl Transaction<'_> {
         Ok(self.configuration.get_or_insert_default())
     }
 
-    pub(super) fn configure(&mut self, next: &Configuration) -> Result<u64, Trouble> {
+    pub(super) fn configure(&mut self, next: &Configuration) -> Result<InForce, Trouble> {
         let last = self.in_force()?.clone();
         let another = u64::from(last.fingerprint != next.fingerprint);
         let stands = Generation {
@@ -79,7 +91,15 @@ impl Transaction<'_> {
         }
         let generation = stands.generation;
         self.configuration = Some(stands);
-        Ok(generation)
+        let mut sweeps = Vec::new();
+        for application in &next.applications {
+            // One that is back counts as new: nobody was marked for it while it was gone.
+            let same = last.applications.contains(application);
+            if !same && self.begin_sweep(&application.name, false)? {
+                sweeps.push(application.name.clone());
+            }
+        }
+        Ok(InForce { generation, sweeps })
     }
 
     /// What was decided under a configuration that is not in force any more was not asked about the one that is: each

@@ -75,6 +75,7 @@ impl Store {
         let shared = Arc::new(Shared {
             broken: watch::Sender::new(None),
             committed: watch::Sender::new(0),
+            sweeps: watch::Sender::new(0),
             last_sequence: AtomicU64::new(last_sequence(&writer.head)),
             commits: AtomicU64::new(0),
             rows: AtomicU64::new(0),

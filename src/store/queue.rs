@@ -78,7 +78,7 @@ impl Store {
     pub async fn intend(&self, intent: Intent) -> Result<u64, CommitError> {
         match self.run(Job::Intend(Box::new(intent))).await? {
             Done::Intended(intent) => Ok(intent),
-            Done::Committed(_) | Done::Configured(_) => Err(mixed_up()),
+            Done::Committed(_) | Done::Configured(_) | Done::Swept(_) => Err(mixed_up()),
         }
     }
 
@@ -123,7 +123,7 @@ impl Place {
         async {
             match done.await? {
                 Done::Committed(committed) => Ok(committed),
-                Done::Intended(_) | Done::Configured(_) => Err(mixed_up()),
+                Done::Intended(_) | Done::Configured(_) | Done::Swept(_) => Err(mixed_up()),
             }
         }
     }

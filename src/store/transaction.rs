@@ -318,6 +318,12 @@ impl<'t> Transaction<'t> {
         Ok(())
     }
 
+    pub(super) fn drop_state(&mut self, name: &[u8]) -> Result<(), Trouble> {
+        self.written += 1;
+        self.state.remove(name)?;
+        Ok(())
+    }
+
     /// What is counted of an application; changed in place, written at the end.
     pub(super) fn tally(&mut self, application: &str) -> Result<&mut Tally, Trouble> {
         if !self.tallies.contains_key(application) {

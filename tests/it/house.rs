@@ -316,7 +316,7 @@ impl House {
         }
     }
 
-    /// Waits until the worker has nothing to do that is due.
+    /// Waits until no sweep is under way and the worker has nothing to do that is due.
     pub(crate) async fn settled(&self) {
         let engine = self.serving.gateway.engine().expect("it is open");
         let mut committed = engine.store.committed();
@@ -324,11 +324,9 @@ impl House {
             loop {
                 committed.mark_unchanged();
                 let view = engine.store.view().expect("a view");
-                if view
-                    .due("zoom", self.clock.now(), 1)
-                    .expect("marks")
-                    .is_empty()
-                {
+                let swept = view.sweep("zoom").expect("sweeps").is_none();
+                let due = view.due("zoom", self.clock.now(), 1).expect("marks");
+                if swept && due.is_empty() {
                     return;
                 }
                 drop(view);

@@ -19,7 +19,9 @@ fn configuration(fingerprint: &str, applications: &[&str]) -> Configuration {
 }
 
 fn configure(store: &Store, fingerprint: &str, applications: &[&str]) -> u64 {
-    wait(store.configure(configuration(fingerprint, applications))).expect("stored")
+    let configuration = configuration(fingerprint, applications);
+    let in_force = wait(store.configure(configuration)).expect("stored");
+    in_force.generation
 }
 
 fn marks(store: &Store, resource: &Resource) -> Vec<Mark> {
