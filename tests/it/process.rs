@@ -186,6 +186,13 @@ impl Running {
         Knock::at(self.addresses().1)
     }
 
+    /// SIGKILL. What it had said.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+        self.said.0.lock().expect("no panic").0.clone()
+    }
+
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
         send_signal(self.child.id(), "HUP");

@@ -1,10 +1,15 @@
 //! One configuration in the place of another while the gateway runs: what goes by which, and what everybody's accounts
 //! become.
 
-use serde_json::{Value, json};
-use usher::sandbox::{Fault, What};
+use std::time::Duration;
 
-use crate::house::{House, Plan, TOKEN, text};
+use serde_json::{Value, json};
+use usher::journal::record::Status;
+use usher::journal::report::Query;
+use usher::sandbox::{Fault, What};
+use usher::store::SweepPhase;
+
+use crate::house::{House, PATIENCE, Plan, TOKEN, text};
 use crate::process::Site;
 
 fn user(name: &str) -> Value {
@@ -277,4 +282,366 @@ async fn a_delivery_under_way_ends_and_the_next_one_waits_for_it() {
     house.settled().await;
     assert_eq!(sent_names(&house), ["Ada King", "Countess", "Countess"]);
     assert_eq!(house.sandbox.state().accounts().len(), 2);
+}
+
+/// displayName by nickName where there is one.
+const NICKNAMES: &str = "[[application.map.user]]\nto = 'displayName'\nfrom = '$.nickName'\ndefault = 'Ada King'\nrequired = true\n";
+
+fn tables(tables: &str) -> Plan {
+    Plan {
+        tables: tables.to_owned(),
+        ..Plan::default()
+    }
+}
+
+/// Creates a user and tells its path.
+async fn create(house: &House, name: &str) -> String {
+    let created = house.ask("POST", "/Users", Some(&user(name))).await;
+    format!("/Users/{}", created.expect(201).id())
+}
+
+/// The calls that came since there were so many: method and path.
+fn calls_since(house: &House, before: usize) -> Vec<(String, String)> {
+    let calls = house.sandbox.state().calls().into_iter().skip(before);
+    calls.map(|call| (call.method, call.path)).collect()
+}
+
+fn inactive(house: &House) -> usize {
+    let accounts = house.sandbox.state().accounts();
+    accounts.iter().filter(|account| !account.active).count()
+}
+
+/// How many removals are held.
+fn holds(house: &House) -> u64 {
+    let engine = house.serving.gateway.engine().expect("it is open");
+    let view = engine.store.view().expect("a view");
+    view.tally("zoom").expect("a tally").holds
+}
+
+fn commits(house: &House) -> u64 {
+    let engine = house.serving.gateway.engine().expect("it is open");
+    engine.store.statistics().commits
+}
+
+#[tokio::test]
+async fn another_rule_reaches_everybody_whom_it_changes_and_nobody_else() {
+    let house = House::new().await;
+    for at in 0..5 {
+        create(&house, &format!("countess{at}@x.example")).await;
+    }
+    for at in 0..5 {
+        let mut plain = user(&format!("plain{at}@x.example"));
+        plain.as_object_mut().expect("an object").remove("nickName");
+        house.ask("POST", "/Users", Some(&plain)).await.expect(201);
+    }
+    // Neither of them is anything that the application should know of.
+    let off = json!({"userName": "off@x.example", "active": false});
+    house.ask("POST", "/Users", Some(&off)).await.expect(201);
+    let staff = json!({"displayName": "Staff"});
+    house.ask("POST", "/Groups", Some(&staff)).await.expect(201);
+    let before = house.sandbox.state().calls().len();
+
+    let reloaded = house.reload(&tables(NICKNAMES)).await;
+    assert_eq!(reloaded.sweeps, ["zoom"]);
+    house.settled().await;
+    let calls = calls_since(&house, before);
+    assert_eq!(calls.len(), 5, "one each: {calls:?}");
+    assert!(calls.iter().all(|(method, _)| method == "PUT"), "{calls:?}");
+    for account in house.sandbox.state().accounts() {
+        let there = house.sandbox.state().account(&account.user_name);
+        let name = there.expect("an account")["displayName"].clone();
+        let wanted = if account.user_name.starts_with("countess") {
+            "Countess"
+        } else {
+            "Ada King"
+        };
+        assert_eq!(name, wanted, "{}", account.user_name);
+    }
+
+    // Other text, the same outcome: everybody is read, nothing is sent and nothing is written but how far it is.
+    let (calls, written) = (house.sandbox.state().calls().len(), commits(&house));
+    let same = NICKNAMES.replace("required", "transform = ['trim']\nrequired");
+    assert_eq!(house.reload(&tables(&same)).await.sweeps, ["zoom"]);
+    house.settled().await;
+    assert_eq!(calls_since(&house, calls), []);
+    assert_eq!(commits(&house) - written, 3, "put in force, counted, done");
+
+    // Another pace plans nothing anew, and neither does a restart.
+    let slower = same + "[application.safety]\nwindow = '2h'\n";
+    let reloaded = house.reload(&tables(&slower)).await;
+    assert_eq!((reloaded.sweeps.len(), reloaded.generation), (0, 4));
+    let house = house.restart_with(tables(&slower)).await;
+    house.settled().await;
+    assert_eq!(calls_since(&house, calls), []);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_between_two_runs_is_swept_too() {
+    let house = House::new().await;
+    create(&house, "ada@x.example").await;
+    let house = house.restart_with(tables(NICKNAMES)).await;
+    house.settled().await;
+    let account = house.sandbox.state().account("ada@x.example");
+    assert_eq!(account.expect("an account")["displayName"], "Countess");
+}
+
+const TWO: &str = "[application.safety]\nmax_removals = 2\n";
+
+#[tokio::test]
+async fn a_set_of_removals_over_the_limit_is_held_whole_and_one_within_it_goes() {
+    let queued = "delivery = \"queued\"";
+    let plan = |lines: &str| Plan {
+        application: format!("{queued}\n{lines}"),
+        tables: TWO.to_owned(),
+        ..Plan::default()
+    };
+    let house = House::with(plan("")).await;
+    let mut paths = Vec::new();
+    for at in 0..4 {
+        paths.push(create(&house, &format!("y{at}@y.example")).await);
+        create(&house, &format!("x{at}@x.example")).await;
+    }
+    house.settled().await;
+    // One of those who leave is being written just now; what comes of it must not slip past the count.
+    hold(&house);
+    let before = house.sandbox.state().calls().len();
+    let rename = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [{"op": "replace", "path": "displayName", "value": "Y"}]});
+    house
+        .ask("PATCH", &paths[3], Some(&rename))
+        .await
+        .expect(200);
+    house.sandbox.state().arrived(before as u64 + 1).await;
+
+    house
+        .reload(&plan("authorized_domains = [\"x.example\"]"))
+        .await;
+    house.sandbox.state().release();
+    house.settled().await;
+    assert_eq!(calls_since(&house, before).len(), 1, "the one that hung");
+    assert_eq!((holds(&house), inactive(&house)), (4, 0));
+    let held = Query {
+        status: Some(Status::Held),
+        ..Query::default()
+    };
+    for row in house.report(held) {
+        assert_eq!(row.code.as_deref(), Some("safety_limit"), "{row:?}");
+    }
+    // Time alone releases nothing, and a restart neither.
+    house.later(Duration::from_secs(86_400)).await;
+    let house = house
+        .restart_with(plan("authorized_domains = [\"x.example\"]"))
+        .await;
+    house.later(Duration::from_secs(86_400)).await;
+    assert_eq!((holds(&house), inactive(&house)), (4, 0));
+
+    // Whoever is back is not held any more.
+    let wide = "authorized_domains = [\"x.example\", \"y.example\"]";
+    house.reload(&plan(wide)).await;
+    house.settled().await;
+    assert_eq!((holds(&house), inactive(&house)), (0, 0));
+    assert_eq!(calls_since(&house, before).len(), 1);
+
+    // Two of them are gone already when the domain goes again: the rest is within the limit.
+    for path in &paths[..2] {
+        house.ask("DELETE", path, None).await.expect(204);
+    }
+    house.settled().await;
+    house.clock.advance(Duration::from_secs(3_601));
+    house
+        .reload(&plan("authorized_domains = [\"x.example\"]"))
+        .await;
+    house.settled().await;
+    assert_eq!((holds(&house), inactive(&house)), (0, 4));
+    assert_eq!(house.sandbox.state().accounts().len(), 8);
+}
+
+/// What waits for the worker already is counted with the rest before any of it goes.
+#[tokio::test]
+async fn what_was_due_before_does_not_slip_past_the_count() {
+    let plan = |lines: &str| Plan {
+        application: format!("delivery = \"queued\"\n{lines}"),
+        tables: TWO.to_owned(),
+        ..Plan::default()
+    };
+    let house = House::with(plan("")).await;
+    let mut paths = Vec::new();
+    for at in 0..6 {
+        paths.push(create(&house, &format!("y{at}@y.example")).await);
+    }
+    house.settled().await;
+    let before = house.sandbox.state().calls().len();
+    house.sandbox.state().fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Status {
+            status: 503,
+            retry_after: Some(String::from("3600")),
+            body: None,
+        },
+    });
+    let rename = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [{"op": "replace", "path": "displayName", "value": "Y"}]});
+    // After the first of them the application is left alone; the others are due all the same.
+    for path in &paths {
+        house.ask("PATCH", path, Some(&rename)).await.expect(200);
+        house.sandbox.state().arrived(before as u64 + 1).await;
+    }
+    let house = house
+        .restart_with(plan("authorized_domains = [\"x.example\"]"))
+        .await;
+    house.settled().await;
+    assert_eq!(calls_since(&house, before).len(), 1);
+    assert_eq!((holds(&house), inactive(&house)), (6, 0));
+}
+
+#[tokio::test]
+async fn going_live_counts_what_was_simulated_before_the_first_of_it_goes() {
+    let plan = |mode: &str, tables: &str| Plan {
+        application: format!("mode = \"{mode}\""),
+        tables: tables.to_owned(),
+        ..Plan::default()
+    };
+    let house = House::with(plan("live", TWO)).await;
+    let mut paths = Vec::new();
+    for at in 0..3 {
+        paths.push(create(&house, &format!("y{at}@y.example")).await);
+    }
+    house.reload(&plan("simulate", TWO)).await;
+    house.settled().await;
+    let before = house.sandbox.state().calls().len();
+    for path in &paths {
+        house.ask("DELETE", path, None).await.expect(204);
+    }
+    create(&house, "new@x.example").await;
+    house.settled().await;
+    assert_eq!(calls_since(&house, before), []);
+    house.reload(&plan("live", TWO)).await;
+    house.settled().await;
+    assert_eq!((holds(&house), inactive(&house)), (3, 0));
+    assert!(house.sandbox.state().account("new@x.example").is_some());
+}
+
+#[tokio::test]
+async fn an_application_that_is_gone_is_left_alone_and_goes_on_when_it_is_back() {
+    let house = House::new().await;
+    let (leaves, stays) = (
+        create(&house, "leaves@x.example").await,
+        create(&house, "stays@x.example").await,
+    );
+    let before = house.sandbox.state().calls().len();
+    let mut without = house.config(&Plan::default());
+    without.applications.clear();
+    without.fingerprint = String::from("another");
+    let reloaded = house.serving.reload(without).await.expect("in force");
+    assert_eq!(reloaded.applications.removed, ["zoom"]);
+    house.ask("DELETE", &leaves, None).await.expect(204);
+    house.ask("GET", &stays, None).await.expect(200);
+    create(&house, "comes@x.example").await;
+    house.later(Duration::from_secs(86_400)).await;
+    assert_eq!(calls_since(&house, before), []);
+
+    let reloaded = house.reload(&Plan::default()).await;
+    assert_eq!(reloaded.applications.added, ["zoom"]);
+    house.settled().await;
+    let calls = calls_since(&house, before);
+    let mut methods: Vec<&str> = calls.iter().map(|(method, _)| method.as_str()).collect();
+    methods.sort_unstable();
+    // A look at what was created is one of them.
+    assert_eq!(methods, ["GET", "PATCH", "POST"], "{calls:?}");
+    assert_eq!(inactive(&house), 1);
+    assert!(house.sandbox.state().account("comes@x.example").is_some());
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_is_read_back_and_not_written_where_it_is_right() {
+    let house = House::new().await;
+    for at in 0..3 {
+        create(&house, &format!("d{at}@x.example")).await;
+    }
+    let engine = house.serving.gateway.engine().expect("it is open");
+    let before = house.sandbox.state().calls().len();
+    engine.store.begin_sweep("zoom", true).await.expect("begun");
+    house.settled().await;
+    let calls = calls_since(&house, before);
+    let methods: Vec<&str> = calls.iter().map(|(method, _)| method.as_str()).collect();
+    assert_eq!(methods, ["GET"; 3], "{calls:?}");
+    // It is certain again.
+    engine
+        .store
+        .begin_sweep("zoom", false)
+        .await
+        .expect("begun");
+    house.settled().await;
+    assert_eq!(calls_since(&house, before).len(), 3);
+}
+
+/// People enough for a few slices.
+const MANY: usize = 1_500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_goes_on_after_a_kill() {
+    let site = Site::new(&Plan::default());
+    let file = site.path().join("usher.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let serving = site.serve("");
+    let scim = serving.scim();
+    for batch in 0..MANY / 500 {
+        let operations: Vec<Value> = (0..500)
+            .map(|at| {
+                let data = user(&format!("p{batch}-{at}@x.example"));
+                json!({"method": "POST", "path": "/Users", "bulkId": format!("b{at}"), "data": data})
+            })
+            .collect();
+        let bulk = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations});
+        scim.ask("POST", "/Bulk", Some(&bulk)).await.expect(200);
+    }
+    let named = |name: &str| {
+        let calls = site.sandbox.state().accounts().into_iter();
+        let accounts = calls.filter_map(|one| site.sandbox.state().account(&one.user_name));
+        accounts.filter(|one| one["displayName"] == name).count()
+    };
+    let until = async |name: &str| {
+        let wait = async {
+            loop {
+                let calls = site
+                    .sandbox
+                    .state()
+                    .counts()
+                    .values()
+                    .map(|count| count.calls)
+                    .sum::<u64>();
+                if named(name) == MANY {
+                    return;
+                }
+                site.sandbox.state().arrived(calls + 1).await;
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE * 2, wait).await;
+        assert!(ended.is_ok(), "{} of {MANY} are {name}", named(name));
+    };
+    until("Ada King").await;
+
+    std::fs::write(&file, text + NICKNAMES).expect("a file");
+    serving.hang_up();
+    serving.says("sweep: everybody is planned again");
+    let said = serving.kill();
+    assert!(!said.contains("sweep: done"), "{said}");
+    assert!(named("Countess") < MANY);
+    let store = usher::store::Store::open(
+        &usher::store::Options::new(site.path().join("usher.redb"), usher::clock::Timestamp(1)),
+        |_| (),
+    );
+    let store = store.expect("it opens");
+    let sweep = store.view().expect("a view").sweep("zoom").expect("a row");
+    let sweep = sweep.expect("it is under way");
+    assert!(sweep.done < sweep.total, "{sweep:?}");
+    assert_ne!(sweep.phase, SweepPhase::Holding);
+    store.close().expect("closed");
+    drop(store);
+
+    let serving = site.serve("");
+    until("Countess").await;
+    serving.says("sweep: done");
+    assert_eq!(site.sandbox.state().accounts().len(), MANY);
+    let ended = serving.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
 }
