@@ -390,7 +390,14 @@ impl Opening {
         let progress = self.gateway.phase.clone();
         let opened = tokio::task::spawn_blocking(move || {
             Store::open(&options, move |share| {
-                progress.send_replace(Phase::Opening(share));
+                // A drain that began meanwhile stays one.
+                progress.send_if_modified(|phase| {
+                    let opening = matches!(phase, Phase::Opening(_));
+                    if opening {
+                        *phase = Phase::Opening(share);
+                    }
+                    opening
+                });
             })
         });
         let opened = opened

@@ -71,7 +71,9 @@ impl Engine {
         while !*drain.borrow() {
             begun.mark_unchanged();
             match self.sweep(&application, &rests, &drain).await {
-                Ok(()) => tokio::select! {
+                // Another one has taken its place, or a loop of the configuration before has ended it.
+                Ok(false) => {}
+                Ok(true) => tokio::select! {
                     _ = begun.changed() => {}
                     _ = drain.changed() => {}
                 },
@@ -86,13 +88,14 @@ impl Engine {
         }
     }
 
-    /// Carries the one sweep that is under way, if there is one, to its end or until `drain`.
+    /// Carries the one sweep that is under way, if there is one, to its end or until `drain`. False: it is not the one that
+    /// is under way any more.
     async fn sweep(
         self: &Arc<Self>,
         application: &Arc<Application>,
         rests: &watch::Sender<bool>,
         drain: &watch::Receiver<bool>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let name = application.plan.name();
         let found = self.store.view()?.sweep(name)?;
         // Before that nobody knows.
@@ -100,7 +103,7 @@ impl Engine {
             matches!(sweep.phase, SweepPhase::Counting | SweepPhase::Holding)
         }));
         let Some(mut sweep) = found else {
-            return Ok(());
+            return Ok(true);
         };
         if sweep.phase == SweepPhase::Counting {
             tracing::info!(
@@ -109,7 +112,7 @@ impl Engine {
                 "sweep: everybody is planned again"
             );
             if !self.count(application, &mut sweep, drain).await? {
-                return Ok(());
+                return Ok(false);
             }
             rests.send_replace(sweep.phase == SweepPhase::Holding);
         }
@@ -123,28 +126,35 @@ impl Engine {
             sweep.marked += slice.marks.len() as u64 + slice.links.len() as u64;
             sweep.next = slice.next.unwrap_or(sweep.next);
             let ends = slice.next.is_none();
+            slices += 1;
+            let told = slices % TOLD == 0;
+            let wrote = !slice.marks.is_empty() || !slice.links.is_empty();
+            if !(ends || wrote || told) {
+                // After a crash it is read again; that is cheaper than to note each slice.
+                continue;
+            }
             let step = SweepStep {
                 sweep: sweep.clone(),
                 ends,
                 marks: slice.marks,
             };
             let stands = self.store.step_sweep(step).await.map_err(lost)?;
-            let Sweep { done, marked, .. } = sweep;
-            if ends || !stands {
-                let held = matches!(sweep.phase, SweepPhase::Holding);
-                let held = if held { sweep.removals } else { 0 };
+            if !stands {
+                return Ok(false);
+            }
+            let (done, marked) = (sweep.done, sweep.marked);
+            if ends {
+                let held = sweep.held();
                 tracing::info!(application = name, done, marked, held, "sweep: done");
                 rests.send_replace(false);
-                // Another one may stand in its place; whoever began it has told so.
-                return Ok(());
+                return Ok(true);
             }
-            slices += 1;
-            if slices % TOLD == 0 {
+            if told {
                 let total = sweep.total;
                 tracing::info!(application = name, done, total, marked, "sweep");
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Counts the removals of a sweep and decides about them, durably. False: it did not come to that.
@@ -254,10 +264,13 @@ impl Engine {
                 (Arc::clone(self), Arc::clone(application), sweep.clone());
             writing.spawn(async move { engine.write_link(&application, &sweep, handle).await });
         }
+        // To the end of all, whatever one of them says: each holds its claims until its commit is on disk.
+        let mut first = Ok(());
         while let Some(written) = writing.join_next().await {
-            written.map_err(|died| Fault::Internal(format!("a sweep's write died: {died}")))??;
+            let died = |died| Err(Fault::Internal(format!("a sweep's write died: {died}")));
+            first = first.and(written.unwrap_or_else(died));
         }
-        Ok(())
+        first
     }
 
     /// Writes one link by the path of any other change: claimed, and looked at again.

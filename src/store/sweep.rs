@@ -51,6 +51,17 @@ pub enum SweepPhase {
     Holding,
 }
 
+impl Sweep {
+    /// People whose removal it holds.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        match self.phase {
+            SweepPhase::Holding => self.removals,
+            SweepPhase::Counting | SweepPhase::Marking => 0,
+        }
+    }
+}
+
 /// A step of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepStep {
@@ -184,7 +195,8 @@ impl View {
     }
 
     /// Calls `each` with at most `limit` resources of every kind, tombstones too, in handle order from `from` on. The first
-    /// that is left; `None`: nobody is.
+    /// that is left; `None`: nobody is. A damaged row is told to the log and left out: it must not keep everybody else
+    /// waiting.
     ///
     /// # Errors
     /// As [`View::sweep`], or what `each` says.
@@ -201,7 +213,17 @@ impl View {
             if at == limit {
                 return Ok(Some(handle));
             }
-            each(parse(handle, stored.value())?.decode()?)?;
+            match parse(handle, stored.value()).and_then(|row| row.decode()) {
+                Ok(resource) => each(resource)?,
+                Err(Trouble::Damaged(why)) => {
+                    tracing::error!(
+                        handle = handle.0,
+                        why,
+                        "a damaged row is left out of a sweep"
+                    );
+                }
+                Err(Trouble::Engine(why)) => return Err(Trouble::Engine(why).into()),
+            }
         }
         Ok(None)
     }

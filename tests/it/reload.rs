@@ -574,74 +574,125 @@ async fn what_is_in_doubt_is_read_back_and_not_written_where_it_is_right() {
     assert_eq!(calls_since(&house, before).len(), 3);
 }
 
-/// People enough for a few slices.
-const MANY: usize = 1_500;
+/// People who stay, in more than one slice with those who leave.
+const STAY: usize = 500;
+
+/// People who leave: all but the last of them are in the first slice.
+const LEAVE: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweep_goes_on_after_a_kill() {
-    let site = Site::new(&Plan::default());
+    let site = Site::new(&application("wait = '20s'"));
     let file = site.path().join("usher.toml");
     let text = std::fs::read_to_string(&file).expect("a file");
     let serving = site.serve("");
     let scim = serving.scim();
-    for batch in 0..MANY / 500 {
-        let operations: Vec<Value> = (0..500)
-            .map(|at| {
-                let data = user(&format!("p{batch}-{at}@x.example"));
-                json!({"method": "POST", "path": "/Users", "bulkId": format!("b{at}"), "data": data})
-            })
-            .collect();
-        let bulk = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations});
-        scim.ask("POST", "/Bulk", Some(&bulk)).await.expect(200);
-    }
+    let leaving = (1..LEAVE).map(|at| format!("p{at}@y.example"));
+    let staying = (0..STAY).map(|at| format!("p{at}@x.example"));
+    let people: Vec<String> = leaving.chain(staying).collect();
+    let operations: Vec<Value> = people
+        .iter()
+        .map(|name| json!({"method": "POST", "path": "/Users", "bulkId": name, "data": user(name)}))
+        .collect();
+    let bulk = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations});
+    scim.ask("POST", "/Bulk", Some(&bulk)).await.expect(200);
+    let last = scim
+        .ask("POST", "/Users", Some(&user("last@y.example")))
+        .await;
+    let last = format!("/Users/{}", last.expect(201).id());
+    let state = site.sandbox.state();
+    let calls = || {
+        state
+            .counts()
+            .values()
+            .map(|count| count.calls)
+            .sum::<u64>()
+    };
     let named = |name: &str| {
-        let calls = site.sandbox.state().accounts().into_iter();
-        let accounts = calls.filter_map(|one| site.sandbox.state().account(&one.user_name));
+        let accounts = state.accounts().into_iter();
+        let accounts = accounts.filter_map(|one| state.account(&one.user_name));
         accounts.filter(|one| one["displayName"] == name).count()
     };
-    let until = async |name: &str| {
+    let until = async |name: &str, many: usize| {
         let wait = async {
             loop {
-                let calls = site
-                    .sandbox
-                    .state()
-                    .counts()
-                    .values()
-                    .map(|count| count.calls)
-                    .sum::<u64>();
-                if named(name) == MANY {
+                let calls = calls();
+                if named(name) == many {
                     return;
                 }
-                site.sandbox.state().arrived(calls + 1).await;
+                state.arrived(calls + 1).await;
             }
         };
-        let ended = tokio::time::timeout(PATIENCE * 2, wait).await;
-        assert!(ended.is_ok(), "{} of {MANY} are {name}", named(name));
+        let ended = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(ended.is_ok(), "{} and not {many} are {name}", named(name));
     };
-    until("Ada King").await;
+    until("Ada King", STAY + LEAVE).await;
 
-    std::fs::write(&file, text + NICKNAMES).expect("a file");
+    // Whoever writes the last one hangs, so the sweep cannot hold that removal, and does not end.
+    state.fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Hold,
+    });
+    let before = calls();
+    let hanging = {
+        let (scim, rename) = (
+            scim.clone(),
+            json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [{"op": "replace", "path": "displayName", "value": "Y"}]}),
+        );
+        tokio::spawn(async move { scim.try_ask("PATCH", &last, Some(&rename)).await })
+    };
+    state.arrived(before + 1).await;
+    let narrow = text.replace("wait =", "authorized_domains = ['x.example']\nwait =");
+    std::fs::write(&file, narrow + TWO + NICKNAMES).expect("a file");
     serving.hang_up();
-    serving.says("sweep: everybody is planned again");
+    serving.says("over the safety limit");
+    // Another process writes them: there is nothing to be woken by.
+    let begun = std::time::Instant::now();
+    while site.report("--status held").len() < LEAVE - 1 {
+        assert!(begun.elapsed() < PATIENCE, "they are not held");
+    }
     let said = serving.kill();
     assert!(!said.contains("sweep: done"), "{said}");
-    assert!(named("Countess") < MANY);
-    let store = usher::store::Store::open(
-        &usher::store::Options::new(site.path().join("usher.redb"), usher::clock::Timestamp(1)),
-        |_| (),
+    assert_eq!(
+        calls(),
+        before + 1,
+        "nothing goes before all of them are held"
     );
-    let store = store.expect("it opens");
-    let sweep = store.view().expect("a view").sweep("zoom").expect("a row");
+    let refused = hanging.await.expect("no panic");
+    refused.expect_err("it died with the gateway");
+    state.release();
+
+    let open = || {
+        let path = site.path().join("usher.redb");
+        let options = usher::store::Options::new(path, usher::clock::Timestamp(1));
+        let store = usher::store::Store::open(&options, |_| ()).expect("it opens");
+        let view = store.view().expect("a view");
+        let sweep = view.sweep("zoom").expect("readable");
+        let holds = view.tally("zoom").expect("a tally").holds;
+        drop(view);
+        store.close().expect("closed");
+        (sweep, holds)
+    };
+    let (sweep, holds) = open();
     let sweep = sweep.expect("it is under way");
+    assert_eq!(
+        (sweep.phase, sweep.removals),
+        (SweepPhase::Holding, LEAVE as u64)
+    );
     assert!(sweep.done < sweep.total, "{sweep:?}");
-    assert_ne!(sweep.phase, SweepPhase::Holding);
-    store.close().expect("closed");
-    drop(store);
+    assert_eq!(holds, LEAVE as u64 - 1);
 
     let serving = site.serve("");
-    until("Countess").await;
+    until("Countess", STAY).await;
     serving.says("sweep: done");
-    assert_eq!(site.sandbox.state().accounts().len(), MANY);
     let ended = serving.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(open(), (None, LEAVE as u64));
+    let accounts = state.accounts();
+    assert_eq!(accounts.len(), STAY + LEAVE);
+    assert!(
+        accounts.iter().all(|account| account.active),
+        "all are held"
+    );
 }

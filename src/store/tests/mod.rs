@@ -8,6 +8,7 @@ mod migration;
 mod model;
 mod reads;
 mod recovery;
+mod sweeps;
 
 use std::future::Future;
 
