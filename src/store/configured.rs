@@ -1,12 +1,14 @@
 //! The configuration as the store knows it: which one is in force, and what follows for what was decided under another.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Fault;
 use crate::scim::{Handle, Kind};
 
 use super::apply::{CommitError, Done, Job};
-use super::change::{ChangeSet, Lane};
+use super::change::{ChangeSet, Lane, MarkEdit};
 use super::front::Store;
 use super::queue::mixed_up;
 use super::tables::{self, STATE, Seal, Trouble, name};
@@ -103,27 +105,27 @@ impl Transaction<'_> {
     }
 
     /// What was decided under a configuration that is not in force any more was not asked about the one that is: each
-    /// resource that it changed is marked for every application, in the same transaction. The writer alone puts
+    /// resource that it changed or marked is marked for every application, in the same transaction. The writer alone puts
     /// configurations in force and commits, so nothing can come in between. Where nothing differs the worker finds that.
     pub(super) fn mark_outdated(&mut self, set: &ChangeSet) -> Result<(), Trouble> {
         if set.generation == 0 || set.generation >= self.in_force()?.generation {
             return Ok(());
         }
-        let rows = set
-            .puts
-            .iter()
-            .map(|put| (put.resource.handle, put.resource.kind));
-        let groups = set.members.iter().map(|edit| (edit.group, Kind::Group));
-        let mut changed: Vec<(Handle, Kind)> = rows.chain(groups).collect();
-        changed.sort_unstable_by_key(|(handle, _)| *handle);
-        changed.dedup();
+        let rows = set.puts.iter().map(|put| put.resource.handle);
+        let groups = set.members.iter().map(|edit| edit.group);
+        // What it put off or parked may be due by the rules of today.
+        let marks = set.marks.iter().filter_map(|edit| match edit {
+            MarkEdit::Set { handle, .. } => Some(*handle),
+            MarkEdit::Clear { .. } => None,
+        });
+        let changed: BTreeSet<Handle> = rows.chain(groups).chain(marks).collect();
         let applications = self.in_force()?.applications.clone();
         // Since the last record, which is this set's own or an older one: due at once.
         let due = self.head.last_time;
-        for (handle, kind) in changed {
-            if self.row(handle, |_| ())?.is_none() {
+        for handle in changed {
+            let Some(kind) = self.row(handle, |row| row.kind)? else {
                 continue;
-            }
+            };
             for application in &applications {
                 if kind == Kind::User || application.groups {
                     self.mark_again(handle, &application.name, due, Lane::Update)?;

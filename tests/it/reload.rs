@@ -10,7 +10,7 @@ use usher::sandbox::{Fault, What};
 use usher::store::SweepPhase;
 
 use crate::house::{House, PATIENCE, Plan, TOKEN, text};
-use crate::process::Site;
+use crate::process::{SANDBOX_TOKEN, Site};
 
 fn user(name: &str) -> Value {
     json!({
@@ -282,6 +282,43 @@ async fn a_delivery_under_way_ends_and_the_next_one_waits_for_it() {
     house.settled().await;
     assert_eq!(sent_names(&house), ["Ada King", "Countess", "Countess"]);
     assert_eq!(house.sandbox.state().accounts().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_is_read_again_though_the_file_is_the_same() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::new(&Plan::default());
+    let file = site.path().join("usher.toml");
+    let secret = site.path().join("token");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let text = text.replace("{ env = \"SANDBOX_TOKEN\" }", "{ file = \"token\" }");
+    std::fs::write(&file, text).expect("a file");
+    std::fs::write(&secret, "a-token-of-yesterday").expect("a file");
+    let only_mine = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&secret, only_mine).expect("its mode");
+    let serving = site.serve("");
+    let scim = serving.scim();
+    scim.ask("POST", "/Users", Some(&user("ada@x.example")))
+        .await
+        .expect(201);
+    assert!(site.sandbox.state().accounts().is_empty());
+    std::fs::write(&secret, SANDBOX_TOKEN).expect("a file");
+    serving.hang_up();
+    serving.says("application changed name=\"zoom\"");
+    serving.says("reloaded generation=1");
+    let wait = async {
+        let mut calls = 1;
+        while site.sandbox.state().account("ada@x.example").is_none() {
+            calls += 1;
+            site.sandbox.state().arrived(calls).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("it is sent");
+    let ended = serving.terminate();
+    assert!(!ended.err.contains(SANDBOX_TOKEN), "{}", ended.err);
+    assert!(!ended.err.contains("a-token-of-yesterday"), "{}", ended.err);
 }
 
 /// displayName by nickName where there is one.

@@ -148,6 +148,13 @@ fn a_mark_that_the_old_one_set_or_cleared_stands_afterwards() {
     };
     assert_ne!(mark.due, Timestamp::NEVER);
     assert_eq!((mark.attempts, mark.lane), (4, Lane::Create));
+    // Parking it alone, without a row, is a decision too.
+    let parked = ChangeSet {
+        marks: vec![set(5)],
+        ..ChangeSet::default()
+    };
+    commit(&store, under(1, parked)).expect("parked");
+    assert_ne!(marks(&store, &ada)[0].due, Timestamp::NEVER);
 }
 
 #[test]

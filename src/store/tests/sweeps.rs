@@ -172,7 +172,7 @@ fn a_damaged_row_keeps_nobody_else_waiting() {
     let store = inline();
     let people: Vec<Resource> = (0..3).map(|at| minted(&store, &format!("p{at}"))).collect();
     people.iter().for_each(|one| create(&store, one));
-    super::batches::damage(&mut store.writer_for_tests(), people[1].handle);
+    batches::damage(&mut store.writer_for_tests(), people[1].handle);
     let view = store.view().expect("view");
     let mut seen = Vec::new();
     let left = view.everybody(Handle(0), 10, |resource| {
