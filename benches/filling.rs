@@ -62,7 +62,8 @@ impl Directory {
         let clock = Clock::system();
         let path = home.join(format!("{size}.redb"));
         let store = Store::open(&Options::new(&path, clock.now()), |_| ())?;
-        let generation = runtime.block_on(store.configure(&config.fingerprint))?;
+        let configured = store.configure(Engine::configuration(&config));
+        let generation = runtime.block_on(configured)?.generation;
         let since = Timestamp(clock.now().0 - (size + 86_400) * 1_000);
         let engine = Engine::new(store, &config, generation, clock)?;
         let mut directory = Self {

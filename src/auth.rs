@@ -34,6 +34,29 @@ impl Authority {
     /// Knows these clients, each with a full bucket.
     #[must_use]
     pub fn new(clients: &[shape::Client]) -> Self {
+        Self::known(clients, |client| {
+            Arc::new(Bucket::new(client.per_second, client.burst))
+        })
+    }
+
+    /// Knows these clients. Whose rate is as it was goes on with the bucket that it has: a reload is no way to get a full
+    /// one.
+    #[must_use]
+    pub fn renewed(&self, clients: &[shape::Client]) -> Self {
+        Self::known(clients, |client| {
+            let before = self.clients.iter().find(|Client(known)| {
+                let config = &known.config;
+                (&config.name, config.per_second, config.burst)
+                    == (&client.name, client.per_second, client.burst)
+            });
+            match before {
+                Some(Client(known)) => Arc::clone(&known.bucket),
+                None => Arc::new(Bucket::new(client.per_second, client.burst)),
+            }
+        })
+    }
+
+    fn known(clients: &[shape::Client], bucket: impl Fn(&shape::Client) -> Arc<Bucket>) -> Self {
         let placed = |hashes: fn(&shape::Client) -> &[[u8; 32]]| {
             (0..)
                 .zip(clients)
@@ -46,7 +69,7 @@ impl Authority {
             .iter()
             .map(|client| {
                 Client(Arc::new(Known {
-                    bucket: Bucket::new(client.per_second, client.burst),
+                    bucket: bucket(client),
                     config: client.clone(),
                 }))
             })
@@ -120,7 +143,8 @@ pub struct Client(Arc<Known>);
 #[derive(Debug)]
 struct Known {
     config: shape::Client,
-    bucket: Bucket,
+    /// Shared with the same client of the configuration before.
+    bucket: Arc<Bucket>,
 }
 
 impl Client {

@@ -1,6 +1,6 @@
 //! The path of a request: identify, admit, decode, settle, reply. [`Gateway::answer`] is the whole of it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,13 +46,23 @@ pub enum Phase {
     Draining,
 }
 
+/// What a configuration makes of requests. Never changed: a reload puts another one in its place, and whoever began with
+/// this one ends with it.
+pub struct Running {
+    /// Who may come in.
+    pub authority: Authority,
+    /// Bounds.
+    pub limits: Limits,
+    /// What `meta.location` and `$ref` begin with.
+    pub base: String,
+    /// What settles writes and holds the directory. `None`: the data file is not open yet.
+    pub engine: Option<Arc<Engine>>,
+}
+
 /// The door that clients come through.
 pub struct Gateway {
-    authority: Authority,
-    limits: Limits,
-    base: String,
+    running: RwLock<Arc<Running>>,
     clock: Clock,
-    engine: OnceLock<Arc<Engine>>,
     /// What the gateway is doing.
     pub phase: watch::Sender<Phase>,
     /// Counts the writes under way: a drain waits for them. They outlive their connections.
@@ -81,15 +91,12 @@ struct Line {
 }
 
 impl Gateway {
-    /// A gateway without an engine yet: it answers 503 until it is given one.
+    /// A gateway. Without an engine it answers 503 until it is given one.
     #[must_use]
-    pub fn new(authority: Authority, limits: Limits, base: String, clock: Clock) -> Self {
+    pub fn new(running: Running, clock: Clock) -> Self {
         Self {
-            authority,
-            limits,
-            base,
+            running: RwLock::new(Arc::new(running)),
             clock,
-            engine: OnceLock::new(),
             phase: watch::Sender::new(Phase::Opening(0.0)),
             writes: watch::Sender::new(0),
             search: Arc::new(Semaphore::new(1)),
@@ -97,17 +104,41 @@ impl Gateway {
         }
     }
 
-    /// The store is open: requests are answered from now on.
-    pub fn open(&self, engine: Arc<Engine>) {
-        if self.engine.set(engine).is_ok() {
-            self.phase.send_replace(Phase::Ready);
-        }
+    /// What requests that begin now are answered by.
+    #[must_use]
+    pub fn running(&self) -> Arc<Running> {
+        // Nothing can panic between the lock and the end of it.
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&running)
     }
 
-    /// The engine, once there is one.
+    /// Requests that begin from now on are answered by `next`.
+    pub fn swap(&self, next: Running) {
+        let next = Arc::new(next);
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let last = std::mem::replace(&mut *running, next);
+        drop(running);
+        // What nobody holds any more is taken apart here, and nobody waits for that.
+        drop(last);
+    }
+
+    /// The store is open: requests are answered from now on.
+    pub fn open(&self, running: Running) {
+        self.swap(running);
+        // A drain that began meanwhile stays one.
+        self.phase.send_if_modified(|phase| {
+            let opening = matches!(phase, Phase::Opening(_));
+            if opening {
+                *phase = Phase::Ready;
+            }
+            opening
+        });
+    }
+
+    /// The engine that requests which begin now get, once there is one.
     #[must_use]
-    pub fn engine(&self) -> Option<&Arc<Engine>> {
-        self.engine.get()
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.running().engine.clone()
     }
 
     /// Waits until no write is under way.
@@ -129,8 +160,9 @@ impl Gateway {
         let endpoint = endpoint(request.uri().path());
         let plain_json = media::wants_plain_json(request.headers());
         let mut line = Line::default();
-        let deadline = begun.plus(self.limits.request_timeout);
-        let answering = self.answer(request, &peer, &request_id, deadline, &mut line);
+        let running = self.running();
+        let deadline = begun.plus(running.limits.request_timeout);
+        let answering = self.answer(&running, request, &peer, &request_id, deadline, &mut line);
         let answer = self.clock.until(deadline.plus(LATE), answering).await;
         let answer = answer.unwrap_or_else(|| Err(late()));
         // A JSON log shows a u128 as a text.
@@ -164,6 +196,7 @@ impl Gateway {
     /// The path of a request.
     async fn answer(
         &self,
+        running: &Running,
         mut request: Request<Incoming>,
         peer: &Peer,
         request_id: &str,
@@ -179,14 +212,14 @@ impl Gateway {
         }
 
         // identify
-        let client = self.authority.identify(
+        let client = running.authority.identify(
             request.headers().get(AUTHORIZATION),
             peer.certificate.as_ref(),
         )?;
         line.client = Some(client.clone());
         // admit
         client.admit(self.clock.now())?;
-        let engine = self.ready()?;
+        let engine = self.ready(running)?;
         // decode
         let path = service::segments(request.uri().path())?;
         let route = Route::of(path.get(2..).unwrap_or_default())?;
@@ -194,7 +227,7 @@ impl Gateway {
         if route.writes(method.as_str()) && client.config().read_only {
             return Err(Fault::Forbidden(String::from("This client may only read.")));
         }
-        let (limit, clock) = (self.limits.body, &self.clock);
+        let (limit, clock) = (running.limits.body, &self.clock);
         let Whole {
             bytes: body,
             mut share,
@@ -226,7 +259,7 @@ impl Gateway {
             if_match: condition(IF_MATCH),
             if_none_match: condition(IF_NONE_MATCH),
         };
-        let scim = ScimRequest::decode(parts, &self.limits)?;
+        let scim = ScimRequest::decode(parts, &running.limits)?;
         if matches!(scim, ScimRequest::Write(_) | ScimRequest::Bulk(_)) {
             engine.store.refuse_unconfirmed()?;
         }
@@ -249,8 +282,12 @@ impl Gateway {
                 ..Reply::empty(204)
             }),
             ScimRequest::Discover(document) => {
-                let document =
-                    discovery::document(&document, &self.base, client.config(), &self.limits)?;
+                let document = discovery::document(
+                    &document,
+                    &running.base,
+                    client.config(),
+                    &running.limits,
+                )?;
                 let location = document["meta"]["location"].as_str().map(str::to_owned);
                 Ok(Reply {
                     location,
@@ -259,7 +296,7 @@ impl Gateway {
             }
             ScimRequest::Bulk(bulk) => {
                 let client = client.clone();
-                self.bulk(&engine, client, request_id, bulk, deadline, share)
+                self.bulk(running, &engine, client, request_id, bulk, deadline, share)
                     .await
             }
             ScimRequest::Read {
@@ -274,9 +311,10 @@ impl Gateway {
                     if_none_match: if_none_match.as_deref(),
                 };
                 let answer = engine.store.view().and_then(|view| {
-                    let found = read::by_id(&view, &self.base, kind, &id, &projection, conditions)?;
+                    let found =
+                        read::by_id(&view, &running.base, kind, &id, &projection, conditions)?;
                     line.id.clone_from(&found.id);
-                    Ok(reply::one(200, found, view, &self.base))
+                    Ok(reply::one(200, found, view, &running.base))
                 });
                 let known = answer.is_ok().then(|| line.id.clone());
                 note(Some(kind), ReadShape::One, known, status(&answer));
@@ -287,12 +325,14 @@ impl Gateway {
                     Some(filter) => ReadShape::filter(filter.attributes()),
                     None => ReadShape::List,
                 };
-                let answer = self.list(&engine, &client, kind, query, deadline).await;
+                let answer = self
+                    .list(running, &engine, &client, kind, query, deadline)
+                    .await;
                 note(kind, shape, None, status(&answer));
                 answer
             }
             ScimRequest::Write(write) => {
-                self.write(&engine, client, request_id, write, share, line)
+                self.write(running, &engine, client, request_id, write, share, line)
                     .await
             }
         }
@@ -301,6 +341,7 @@ impl Gateway {
     /// A page. What may take long is done on a thread of its own, not where requests are accepted and calls are made.
     async fn list(
         &self,
+        running: &Running,
         engine: &Arc<Engine>,
         client: &Client,
         kind: Option<Kind>,
@@ -308,7 +349,7 @@ impl Gateway {
         deadline: Timestamp,
     ) -> Result<Reply, Fault> {
         let is_search = read::is_search(kind, &query);
-        let (engine, base) = (Arc::clone(engine), self.base.clone());
+        let (engine, base) = (Arc::clone(engine), running.base.clone());
         let name = client.name().to_owned();
         let listing = move || {
             let view = engine.store.view()?;
@@ -338,6 +379,7 @@ impl Gateway {
 
     async fn write(
         &self,
+        running: &Running,
         engine: &Arc<Engine>,
         client: Client,
         request_id: &str,
@@ -386,7 +428,7 @@ impl Gateway {
         }
         let (view, handle) = (settled.view, settled.handle);
         if quiet_patch {
-            let found = read::head(&view, &self.base, kind, handle)?;
+            let found = read::head(&view, &running.base, kind, handle)?;
             line.id = found.id;
             return Ok(Reply {
                 etag: Some(found.etag),
@@ -398,14 +440,15 @@ impl Gateway {
         } else {
             Members::All
         };
-        let found = read::by_handle(&view, &self.base, kind, handle, &projection, members)?;
+        let found = read::by_handle(&view, &running.base, kind, handle, &projection, members)?;
         line.id.clone_from(&found.id);
         let status = if creating { 201 } else { 200 };
-        Ok(reply::one(status, found, view, &self.base))
+        Ok(reply::one(status, found, view, &running.base))
     }
 
     async fn bulk(
         &self,
+        running: &Running,
         engine: &Arc<Engine>,
         client: Client,
         request_id: &str,
@@ -414,11 +457,14 @@ impl Gateway {
         share: Share,
     ) -> Result<Reply, Fault> {
         // As for a single write: what was begun is finished though the client goes away.
-        let (engine, request, base) =
-            (Arc::clone(engine), request_id.to_owned(), self.base.clone());
+        let (engine, request, base) = (
+            Arc::clone(engine),
+            request_id.to_owned(),
+            running.base.clone(),
+        );
         let (under_way, phase) = (UnderWay::begin(&self.writes), self.phase.subscribe());
         // Those that are under way then have the last quarter, so that the answer tells how each of them ended.
-        let begin_until = deadline.minus(self.limits.request_timeout / 4);
+        let begin_until = deadline.minus(running.limits.request_timeout / 4);
         let task = tokio::spawn(async move {
             let stopping = || *phase.borrow() != Phase::Ready;
             let body = bulk::run(
@@ -440,14 +486,14 @@ impl Gateway {
         Ok(Reply::new(200, Outgoing::whole(body)))
     }
 
-    fn ready(&self) -> Result<Arc<Engine>, Fault> {
+    fn ready(&self, running: &Running) -> Result<Arc<Engine>, Fault> {
         let wait = |detail: &str| {
             Err(Fault::Unavailable {
                 retry_after: 5,
                 detail: detail.to_owned(),
             })
         };
-        match (*self.phase.borrow(), self.engine.get()) {
+        match (*self.phase.borrow(), &running.engine) {
             (Phase::Ready | Phase::Draining, Some(engine)) => Ok(Arc::clone(engine)),
             (Phase::Broken, _) => wait("The gateway is restarting after a storage failure."),
             _ => wait("The gateway is starting: its data file is being checked."),

@@ -27,7 +27,9 @@
 //! Data flows one way. [`gateway`] is the path of a request: identify ([`auth`]), admit, decode ([`scim`]), settle, reply
 //! ([`read`]); a Bulk's operations go through [`bulk`]. [`settle`] is the one way anything changes: claim ([`claims`]), change ([`scim::change`]), plan
 //! ([`provision::plan`], with [`mapping`] and [`policy`]), intend, exchange ([`provision::exchange`] over [`upstream`]),
-//! commit ([`store`]). [`worker`] settles marks by the same path. [`serve`] stands all of it up and takes it down.
+//! commit ([`store`]). [`worker`] settles marks by the same path. [`serve`] stands all of it up, puts another
+//! configuration in force, and takes it down. What planning reads of an application may change by that: a sweep then plans
+//! everybody again and marks who differs.
 //!
 //! [`scim`], [`policy`], [`mapping`], [`provision`] and [`journal`] are pure: values in, values out; no async, clock or
 //! IO. [`clock`] is the only reader of time. Nothing outside [`store`] knows redb.

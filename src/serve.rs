@@ -1,4 +1,5 @@
-//! A whole gateway: listeners first, then the store, then the worker; and the way down again.
+//! A whole gateway: listeners first, then the store, then the worker; another configuration in its place; and the way
+//! down again.
 //!
 //! `usher serve`, the demo and the tests stand the gateway up through this, so that there is one start and one drain.
 
@@ -10,19 +11,20 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use crate::auth::Authority;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::difference::{Names, Restart, restarts};
 use crate::console::{self, Console};
-use crate::gateway::{Gateway, Phase};
+use crate::gateway::{Gateway, Phase, Running};
 use crate::server::accept::{self, DRAIN, Peer};
 use crate::server::outgoing::Outgoing;
 use crate::server::tls::Acceptor;
 use crate::settle::Engine;
-use crate::store::{self, OpenError, Store};
+use crate::store::{self, InForce, OpenError, Store};
 use crate::worker;
 
 /// How long the start waits for another process to let go of the data file.
@@ -79,7 +81,56 @@ pub struct Serving {
     stop: watch::Sender<bool>,
     drain: watch::Sender<bool>,
     listeners: JoinSet<()>,
-    opening: tokio::task::JoinHandle<Result<JoinSet<()>, StartError>>,
+    opening: tokio::task::JoinHandle<Result<(), StartError>>,
+    behind: Arc<Mutex<Behind>>,
+}
+
+/// What works behind the listeners. Held while one configuration takes the place of another.
+struct Behind {
+    /// What the process was started with: some of it stays to the end.
+    started: Config,
+    /// What is in force.
+    config: Config,
+    /// Ends the loops of the configuration in force.
+    stop: watch::Sender<bool>,
+    /// Those loops, those of the configurations before that still finish what they had begun, and the store's watch.
+    loops: JoinSet<()>,
+}
+
+impl Behind {
+    /// Starts the loops of a configuration, and ends those of the one before, which is returned: they finish what they have
+    /// begun beside the new ones, and claims keep them apart.
+    fn begin(&mut self, config: Config, engine: &Arc<Engine>) -> Config {
+        self.stop.send_replace(true);
+        self.stop = watch::Sender::new(false);
+        while self.loops.try_join_next().is_some() {}
+        worker::start(engine, &self.stop, &mut self.loops);
+        std::mem::replace(&mut self.config, config)
+    }
+
+    fn new(config: Config) -> Self {
+        Self {
+            started: config.clone(),
+            config,
+            stop: watch::Sender::new(false),
+            loops: JoinSet::new(),
+        }
+    }
+}
+
+/// What a reload changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The configuration's generation: what the journal's records carry from now on.
+    pub generation: u64,
+    /// `[[client]]`
+    pub clients: Names,
+    /// `[[application]]`
+    pub applications: Names,
+    /// Applications for which everybody is planned again.
+    pub sweeps: Vec<String>,
+    /// What only a restart changes. Everything else is in force.
+    pub restart: Vec<Restart>,
 }
 
 /// How a drain went.
@@ -122,16 +173,13 @@ impl Serving {
             .map(|tls| Acceptor::new(tls, &clock).map(Arc::new))
             .transpose()
             .map_err(StartError::Config)?;
-        let base = config.server.base_url.clone().unwrap_or_else(|| {
-            let scheme = if tls.is_some() { "https" } else { "http" };
-            format!("{scheme}://{address}/scim/v2")
-        });
-        let gateway = Arc::new(Gateway::new(
-            Authority::new(&config.clients),
-            config.limits.clone(),
-            base,
-            clock.clone(),
-        ));
+        let running = Running {
+            authority: Authority::new(&config.clients),
+            limits: config.limits.clone(),
+            base: base(&config, address),
+            engine: None,
+        };
+        let gateway = Arc::new(Gateway::new(running, clock.clone()));
         let (stop, drain) = (watch::Sender::new(false), watch::Sender::new(false));
         let admin_tls = tls.clone().filter(|_| beyond_loopback(admin_address));
         let sockets = Sockets {
@@ -141,13 +189,17 @@ impl Serving {
         };
         let listeners = Self::listen(&config, &gateway, &clock, sockets, &stop);
         let socket = config.admin.socket.clone();
-        let opening = tokio::spawn(open(
+        let behind = Arc::new(Mutex::new(Behind::new(config.clone())));
+        let opening = Opening {
             config,
+            address,
             clock,
-            Arc::clone(&gateway),
+            gateway: Arc::clone(&gateway),
             accept_store,
-            drain.subscribe(),
-        ));
+            drain: drain.subscribe(),
+            behind: Arc::clone(&behind),
+        };
+        let opening = tokio::spawn(opening.open());
         Ok(Self {
             address,
             admin: admin_address,
@@ -158,6 +210,7 @@ impl Serving {
             drain,
             listeners,
             opening,
+            behind,
         })
     }
 
@@ -200,18 +253,63 @@ impl Serving {
             // The sender lives in the gateway.
             _ = phase.wait_for(|phase| *phase == Phase::Ready) => Ok(()),
             ended = &mut self.opening => {
-                // A task is awaited once; a drain awaits it too, also after a start that failed.
-                let (loops, started) = match ended {
-                    Ok(Ok(loops)) => (loops, Ok(())),
-                    Ok(Err(why)) => (JoinSet::new(), Err(why)),
-                    Err(died) => {
-                        (JoinSet::new(), Err(StartError::Config(format!("the start died: {died}"))))
-                    }
+                let started = match ended {
+                    Ok(started) => started,
+                    Err(died) => Err(StartError::Config(format!("the start died: {died}"))),
                 };
-                self.opening = tokio::spawn(async { Ok(loops) });
+                // A task is awaited once; a drain awaits it too, also after a start that failed.
+                self.opening = tokio::spawn(async { Ok(()) });
                 started
             }
         }
+    }
+
+    /// Puts another configuration in the place of the one in force. Requests and exchanges that have begun end with what
+    /// they began with; what begins after this goes by the new one. Whatever is refused here leaves everything as it was.
+    ///
+    /// # Errors
+    /// Every reason why the configuration cannot be used now, in sentences.
+    pub async fn reload(&self, config: Config) -> Result<Reloaded, Vec<String>> {
+        let mut behind = self.behind.lock().await;
+        let running = self.gateway.running();
+        let (Some(engine), Phase::Ready) = (&running.engine, *self.gateway.phase.borrow()) else {
+            return Err(vec![String::from(
+                "the gateway is starting or ending, and takes no other configuration",
+            )]);
+        };
+        // Trusted roots are read from the disk.
+        let building = {
+            let (engine, config) = (Arc::clone(engine), config.clone());
+            tokio::task::spawn_blocking(move || engine.applications(&config))
+        };
+        let applications = building.await.map_err(|died| vec![died.to_string()])??;
+        // What can be refused comes before what cannot be taken back. TLS switched on or off needs a restart.
+        if let (Some(acceptor), Some(tls)) = (&self.tls, &config.server.tls) {
+            acceptor.replace(tls).map_err(|why| vec![why])?;
+        }
+        let InForce { generation, sweeps } = engine
+            .store
+            .configure(Engine::configuration(&config))
+            .await
+            .map_err(|why| vec![why.to_string()])?;
+        let next = Arc::new(engine.beside(config.limits.clone(), applications, generation));
+        next.store.keep_reads(config.journal.keep_reads);
+        self.gateway.swap(Running {
+            authority: running.authority.renewed(&config.clients),
+            limits: config.limits.clone(),
+            base: base(&config, self.address),
+            engine: Some(Arc::clone(&next)),
+        });
+        let before = behind.begin(config, &next);
+        Ok(Reloaded {
+            generation,
+            sweeps,
+            clients: Names::of(&before.clients, &behind.config.clients, |one| &one.name),
+            applications: Names::of(&before.applications, &behind.config.applications, |one| {
+                &one.name
+            }),
+            restart: restarts(&behind.started, &behind.config),
+        })
     }
 
     /// Waits until a commit has failed: the process must end, and the next start settles what is unknown.
@@ -225,7 +323,8 @@ impl Serving {
         self.gateway.phase.send_replace(Phase::Draining);
         self.stop.send_replace(true);
         self.drain.send_replace(true);
-        let cutting = self.gateway.engine().cloned().map(|engine| {
+        self.behind.lock().await.stop.send_replace(true);
+        let cutting = self.gateway.engine().map(|engine| {
             tokio::spawn(async move {
                 tokio::time::sleep(CUT).await;
                 engine.cut.send_replace(true);
@@ -234,9 +333,12 @@ impl Serving {
         let finish = async {
             while self.listeners.join_next().await.is_some() {}
             self.gateway.quiet().await;
-            if let Ok(Ok(mut loops)) = (&mut self.opening).await {
-                while loops.join_next().await.is_some() {}
-            }
+            // A start that failed has told so.
+            let _opened = (&mut self.opening).await;
+            let mut behind = self.behind.lock().await;
+            // Loops that began while the drain did.
+            behind.stop.send_replace(true);
+            while behind.loops.join_next().await.is_some() {}
         };
         // The machine's time on purpose: a drain is a promise to systemd, whatever clock a test shows the gateway.
         let whole = tokio::time::timeout(DRAIN, finish).await.is_ok();
@@ -293,69 +395,105 @@ fn spawn<S, F>(
     });
 }
 
-async fn open(
+/// What `meta.location` and `$ref` begin with.
+fn base(config: &Config, address: SocketAddr) -> String {
+    let base = config.server.base_url.clone();
+    let scheme = if config.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    base.unwrap_or_else(|| format!("{scheme}://{address}/scim/v2"))
+}
+
+/// The store, on its way to being open.
+struct Opening {
     config: Config,
+    address: SocketAddr,
     clock: Clock,
     gateway: Arc<Gateway>,
     accept_store: bool,
     drain: watch::Receiver<bool>,
-) -> Result<JoinSet<()>, StartError> {
-    let options = store::Options {
-        path: config.store.path.clone(),
-        cache_bytes: config.store.cache,
-        wait_for_lock: LOCK,
-        queue: QUEUE,
-        accept: accept_store,
-        keep_reads: config.journal.keep_reads,
-        now: clock.now(),
-    };
-    let progress = gateway.phase.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        Store::open(&options, move |share| {
-            progress.send_replace(Phase::Opening(share));
-        })
-    });
-    let opened = opened
-        .await
-        .map_err(|died| StartError::Config(format!("opening the store died: {died}")))?;
-    let store = opened.map_err(StartError::Store)?;
-    let generation = store
-        .configure(&config.fingerprint)
-        .await
-        .map_err(|why| StartError::Config(why.to_string()))?;
-    let engine = Arc::new(
-        Engine::new(store, &config, generation, clock.clone()).map_err(StartError::Config)?,
-    );
-    if engine.store.rolled_forward() > 0 {
-        tracing::warn!(
-            intents = engine.store.rolled_forward(),
-            "writes that a crash interrupted were rolled forward; their accounts are read back first"
-        );
+    behind: Arc<Mutex<Behind>>,
+}
+
+impl Opening {
+    async fn open(self) -> Result<(), StartError> {
+        let config = self.config;
+        let options = store::Options {
+            path: config.store.path.clone(),
+            cache_bytes: config.store.cache,
+            wait_for_lock: LOCK,
+            queue: QUEUE,
+            accept: self.accept_store,
+            keep_reads: config.journal.keep_reads,
+            now: self.clock.now(),
+        };
+        let progress = self.gateway.phase.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            Store::open(&options, move |share| {
+                // A drain that began meanwhile stays one.
+                progress.send_if_modified(|phase| {
+                    let opening = matches!(phase, Phase::Opening(_));
+                    if opening {
+                        *phase = Phase::Opening(share);
+                    }
+                    opening
+                });
+            })
+        });
+        let opened = opened
+            .await
+            .map_err(|died| StartError::Config(format!("opening the store died: {died}")))?;
+        let store = opened.map_err(StartError::Store)?;
+        let in_force = store
+            .configure(Engine::configuration(&config))
+            .await
+            .map_err(|why| StartError::Config(why.to_string()))?;
+        let engine = Engine::new(store, &config, in_force.generation, self.clock.clone());
+        let engine = Arc::new(engine.map_err(StartError::Config)?);
+        if engine.store.rolled_forward() > 0 {
+            tracing::warn!(
+                intents = engine.store.rolled_forward(),
+                "writes that a crash interrupted were rolled forward; their accounts are read back first"
+            );
+        }
+        if let Some(restored) = engine.store.restored() {
+            tracing::warn!(
+                taken = %restored.manifest.taken.rfc3339(), restored = %restored.restored.rfc3339(),
+                users = restored.manifest.users, links = restored.manifest.links,
+                "the directory was restored from a backup: reads are served, writes are refused and nothing is sent until \
+                 `usher confirm`"
+            );
+        }
+        measure(&engine.store).await;
+        // Held until all loops run, so that a reload finds them.
+        let mut behind = self.behind.lock().await;
+        self.gateway.open(Running {
+            authority: self.gateway.running().authority.renewed(&config.clients),
+            limits: config.limits.clone(),
+            base: base(&config, self.address),
+            engine: Some(Arc::clone(&engine)),
+        });
+        let store = engine.store.clone();
+        let watching = watch_store(store, self.gateway, self.clock, self.drain.clone());
+        behind.loops.spawn(watching);
+        if !*self.drain.borrow() {
+            behind.begin(config, &engine);
+        }
+        Ok(())
     }
-    if let Some(restored) = engine.store.restored() {
-        tracing::warn!(
-            taken = %restored.manifest.taken.rfc3339(), restored = %restored.restored.rfc3339(),
-            users = restored.manifest.users, links = restored.manifest.links,
-            "the directory was restored from a backup: reads are served, writes are refused and nothing is sent until \
-             `usher confirm`"
-        );
-    }
-    measure(&engine.store).await;
-    gateway.open(Arc::clone(&engine));
-    let mut loops = worker::start(&engine, &drain);
-    loops.spawn(watch_store(engine, gateway, clock, drain));
-    Ok(loops)
 }
 
 /// Renews the marker, measures free space, has notes of reads written and pruned, and turns readiness red when the store
 /// broke.
 async fn watch_store(
-    engine: Arc<Engine>,
+    store: Store,
     gateway: Arc<Gateway>,
     clock: Clock,
     mut drain: watch::Receiver<bool>,
 ) {
-    let mut broken = engine.store.broken();
+    let mut broken = store.broken();
     let now = clock.now();
     let (mut notes, mut space, mut minute) = (now.plus(NOTES), now.plus(SPACE), now.plus(MINUTE));
     while !*drain.borrow() {
@@ -372,17 +510,17 @@ async fn watch_store(
                 let now = clock.now();
                 if notes <= now {
                     notes = now.plus(NOTES);
-                    engine.store.write_notes();
+                    store.write_notes();
                 }
                 if space <= now {
                     space = now.plus(SPACE);
-                    measure(&engine.store).await;
+                    measure(&store).await;
                 }
                 if minute <= now {
                     minute = now.plus(MINUTE);
-                    engine.store.prune_notes(now);
-                    let store = engine.store.clone();
-                    let renewed = tokio::task::spawn_blocking(move || store.renew_marker()).await;
+                    store.prune_notes(now);
+                    let asked = store.clone();
+                    let renewed = tokio::task::spawn_blocking(move || asked.renew_marker()).await;
                     if let Ok(Err(why)) = renewed {
                         tracing::error!(error = %why, "the marker beside the data file could not be renewed");
                     }

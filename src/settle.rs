@@ -13,6 +13,7 @@
 mod deliver;
 mod draft;
 mod record;
+mod sweep;
 mod verdict;
 mod write;
 
@@ -20,10 +21,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::claims::{Claim, Claims, Held};
 use crate::clock::{Clock, Timestamp};
+use crate::config::difference::planning;
 use crate::config::shape::{self, Limits};
 use crate::error::Fault;
 use crate::journal::record::CallRecord;
@@ -32,7 +34,7 @@ use crate::provision::exchange::{Exchange, Outcome, Step};
 use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
 use crate::scim::Handle;
-use crate::store::{ChangeSet, CommitError, Intent, Key, Store};
+use crate::store::{ChangeSet, CommitError, Configuration, Configured, Intent, Key, Store};
 use crate::upstream::client::{Called, Upstream};
 use crate::upstream::gate::{Gate, Turn};
 
@@ -55,12 +57,48 @@ pub struct Application {
     pub gate: Gate,
 }
 
-/// Everything that settling needs.
+impl Application {
+    /// Compiles one. What leads to it is taken from `before`, the same one in the configuration before, as far as it is
+    /// called in the same way.
+    fn new(
+        config: &shape::Application,
+        before: Option<&Arc<Self>>,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, String> {
+        if let Some(before) = before.filter(|before| before.plan.config == *config) {
+            return Ok(Arc::clone(before));
+        }
+        let same_way = |before: &&Arc<Self>| {
+            let before = &before.plan.config;
+            before.base_url == config.base_url
+                && before.credentials == config.credentials
+                && before.ca == config.ca
+        };
+        let before = before.filter(same_way);
+        let upstream = match before {
+            Some(before) => before.upstream.clone(),
+            None => Upstream::new(config, clock.clone())
+                .map_err(|why| format!("{}: {why}", config.name))?,
+        };
+        let gate = match before.filter(|before| before.plan.config.pace == config.pace) {
+            Some(before) => before.gate.clone(),
+            None => Gate::new(&config.pace, clock.clone()),
+        };
+        Ok(Arc::new(Self {
+            plan: plan::Application::compile(config.clone()),
+            upstream,
+            gate,
+        }))
+    }
+}
+
+/// Everything that settling needs, as one configuration makes it. A reload makes another one over the same store, claims,
+/// clock and cut.
 pub struct Engine {
     /// The directory.
     pub store: Store,
     /// Who is changing what.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// In the configuration's order.
     pub applications: Vec<Arc<Application>>,
     /// Time.
@@ -71,6 +109,8 @@ pub struct Engine {
     pub generation: u64,
     /// True when a drain has waited long enough: calls under way are cut, and what they were for becomes a mark.
     pub cut: watch::Sender<bool>,
+    /// One slice of a sweep at a time: one core stays for everybody else.
+    sweeping: Arc<Semaphore>,
 }
 
 /// Whose exchange it is, since when, and how long it may take.
@@ -102,30 +142,82 @@ impl Engine {
         generation: u64,
         clock: Clock,
     ) -> Result<Self, String> {
-        let build = |config: &shape::Application| {
-            let upstream = Upstream::new(config, clock.clone())
-                .map_err(|why| format!("{}: {why}", config.name))?;
-            let gate = Gate::new(&config.pace, clock.clone());
-            Ok::<_, String>(Arc::new(Application {
-                plan: plan::Application::compile(config.clone()),
-                upstream,
-                gate,
-            }))
-        };
         let applications = config
             .applications
             .iter()
-            .map(build)
+            .map(|config| Application::new(config, None, &clock))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             store,
-            claims: Claims::default(),
+            claims: Arc::default(),
             applications,
             clock,
             limits: config.limits.clone(),
             generation,
             cut: watch::Sender::new(false),
+            sweeping: Arc::new(Semaphore::new(1)),
         })
+    }
+
+    /// The applications of another configuration. Those that are called as they were keep their connections, their token
+    /// and what is known of their health.
+    ///
+    /// # Errors
+    /// All that [`Engine::new`] would say.
+    pub fn applications(
+        &self,
+        config: &shape::Config,
+    ) -> Result<Vec<Arc<Application>>, Vec<String>> {
+        let (mut applications, mut mistakes) = (Vec::new(), Vec::new());
+        for config in &config.applications {
+            let mut all = self.applications.iter();
+            let before = all.find(|application| application.plan.name() == config.name);
+            match Application::new(config, before, &self.clock) {
+                Ok(application) => applications.push(application),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(applications)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// The engine of another configuration, beside this one.
+    #[must_use]
+    pub fn beside(
+        &self,
+        limits: Limits,
+        applications: Vec<Arc<Application>>,
+        generation: u64,
+    ) -> Self {
+        Self {
+            store: self.store.clone(),
+            claims: Arc::clone(&self.claims),
+            applications,
+            clock: self.clock.clone(),
+            limits,
+            generation,
+            cut: self.cut.clone(),
+            sweeping: Arc::clone(&self.sweeping),
+        }
+    }
+
+    /// What the store keeps of a configuration.
+    #[must_use]
+    pub fn configuration(config: &shape::Config) -> Configuration {
+        let applications = config.applications.iter();
+        Configuration {
+            fingerprint: config.fingerprint.clone(),
+            applications: applications
+                .map(|application| Configured {
+                    name: application.name.clone(),
+                    planning: planning(application),
+                    groups: !application.groups.push.is_empty(),
+                })
+                .collect(),
+        }
     }
 
     /// How long a write may wait for claims: the longest `wait` of the applications.

@@ -7,35 +7,38 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::Timestamp;
-use crate::config::shape::Mode;
 use crate::error::Fault;
 use crate::scim::Handle;
 use crate::settle::{Application, Engine};
-use crate::store::{ChangeSet, MarkEdit};
 
 /// How many due marks are looked at in one go.
 const PAGE: usize = 64;
 
-/// Marks that one transaction wakes.
-const WAKE: usize = 500;
-
 /// After this, a mark whose turn failed for a reason of ours (claims, a full queue) is looked at again.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Starts one loop for each application. They end, their exchanges finished, when `drain` becomes true.
-pub fn start(engine: &Arc<Engine>, drain: &watch::Receiver<bool>) -> JoinSet<()> {
-    let mut loops = JoinSet::new();
+/// Starts two loops for each application: one sends, the other sweeps when a changed configuration asks for it. They end, their exchanges finished, when `drain` becomes true.
+pub fn start(engine: &Arc<Engine>, drain: &watch::Sender<bool>, loops: &mut JoinSet<()>) {
     for application in &engine.applications {
+        // Nobody knows yet whether something is to be counted first.
+        let rests = watch::Sender::new(true);
         loops.spawn(run(
             Arc::clone(engine),
             Arc::clone(application),
-            drain.clone(),
+            rests.subscribe(),
+            drain.subscribe(),
         ));
+        let sweeps = Arc::clone(engine).sweeps(Arc::clone(application), rests, drain.subscribe());
+        loops.spawn(sweeps);
     }
-    loops
 }
 
-async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watch::Receiver<bool>) {
+async fn run(
+    engine: Arc<Engine>,
+    application: Arc<Application>,
+    mut rests: watch::Receiver<bool>,
+    mut drain: watch::Receiver<bool>,
+) {
     let mut busy: JoinSet<Handle> = JoinSet::new();
     let mut taken: Vec<Handle> = Vec::new();
     let mut committed = engine.store.committed();
@@ -44,12 +47,14 @@ async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watc
         () = engine.store.confirmed() => {}
         _ = drain.wait_for(|drain| *drain) => return,
     }
-    if let Err(fault) = wake(&engine, &application).await {
-        tracing::error!(application = application.plan.name(), error = %fault, "marks that were simulated could not be woken");
-    }
     while !*drain.borrow() {
         committed.mark_unchanged();
-        let wake = match pick(&engine, &application, &taken) {
+        let picked = if *rests.borrow_and_update() {
+            Ok(Picked::Until(Timestamp::NEVER))
+        } else {
+            pick(&engine, &application, &taken)
+        };
+        let wake = match picked {
             Ok(Picked::Marks(handles)) => {
                 for handle in handles {
                     taken.push(handle);
@@ -70,6 +75,7 @@ async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watc
         };
         tokio::select! {
             _ = drain.changed() => {}
+            Ok(()) = rests.changed() => {}
             Some(done) = busy.join_next(), if !busy.is_empty() => {
                 let handle = done.ok();
                 taken.retain(|known| Some(*known) != handle);
@@ -84,46 +90,6 @@ async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watc
     }
     // What is under way is finished and committed; what is left stays marked.
     while busy.join_next().await.is_some() {}
-}
-
-/// What `mode = "simulate"` parked is due now that the application is live. What the safety limit holds stays held.
-async fn wake(engine: &Engine, application: &Application) -> Result<(), Fault> {
-    if application.plan.config.mode == Mode::Simulate {
-        return Ok(());
-    }
-    let name = application.plan.name();
-    let parked = engine.store.view()?.parked(name)?;
-    for slice in parked.chunks(WAKE) {
-        let view = engine.store.view()?;
-        let mut marks = Vec::new();
-        for mark in slice {
-            let resource = view.resource(mark.handle)?;
-            let removal = resource
-                .as_ref()
-                .and_then(|resource| resource.link(name)?.removal.as_ref());
-            if removal.is_none_or(|removal| removal.held.is_none()) {
-                marks.push(MarkEdit::Set {
-                    handle: mark.handle,
-                    application: name.to_owned(),
-                    due: engine.clock.now(),
-                    attempts: 0,
-                    lane: mark.lane,
-                    caused: false,
-                });
-            }
-        }
-        drop(view);
-        let change = ChangeSet {
-            marks,
-            ..ChangeSet::default()
-        };
-        engine
-            .store
-            .commit(change)
-            .await
-            .map_err(|why| Fault::Storage(why.to_string()))?;
-    }
-    Ok(())
 }
 
 enum Picked {

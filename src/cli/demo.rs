@@ -92,7 +92,7 @@ authorized_domains = ["example.com"]
             .collect::<Vec<_>>()
             .join("\n")
     })?;
-    super::log::start(&config.log);
+    let _level = super::log::start(&config.log);
     let mut serving = Serving::start(config, Clock::system(), false)
         .await
         .map_err(|why| why.to_string())?;

@@ -1,6 +1,6 @@
 //! `usher serve`: the gateway as a service.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,13 +8,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{DATA, FAILURE, TEMPORARY, USAGE, complain, log};
 use crate::clock::Clock;
 use crate::config;
-use crate::serve::{Serving, StartError};
+use crate::serve::{Reloaded, Serving, StartError};
 use crate::store::OpenError;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  usher serve --config /etc/usher/usher.toml\n\nExit codes: 0 drained, 64 mistakes in the configuration, 65 the data file is not the one expected or does not open,\n70 a failure of our own, 75 try again (the data file is in use, or a commit failed)."
+    after_help = "Example:\n  usher serve --config /etc/usher/usher.toml\n\nExit codes: 0 drained, 64 mistakes in the configuration, 65 the data file is not the one expected or does not open,\n70 a failure of our own, 75 try again (the data file is in use, or a commit failed).\n\nSIGHUP reads the configuration again, with all that it names: `kill -HUP`, `systemctl reload usher`. One with a mistake\nchanges nothing, and the log says why."
 )]
 pub struct Args {
     /// The configuration.
@@ -28,7 +28,7 @@ pub struct Args {
 /// Runs until SIGTERM or SIGINT.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
-    let config = match config::load(&args.config, &|name| std::env::var(name).ok()) {
+    let config = match load(&args.config) {
         Ok(config) => config,
         Err(problems) => {
             problems
@@ -37,7 +37,7 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    log::start(&config.log);
+    let level = log::start(&config.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -48,10 +48,10 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(FAILURE);
         }
     };
-    runtime.block_on(serve(config, args.accept_store))
+    runtime.block_on(serve(config, level, args))
 }
 
-async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
+async fn serve(config: config::Config, level: log::Level, args: Args) -> ExitCode {
     let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -61,7 +61,7 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
         complain("usher: signals cannot be had\n");
         return ExitCode::from(FAILURE);
     };
-    let mut serving = match Serving::start(config, Clock::system(), accept_store).await {
+    let mut serving = match Serving::start(config, Clock::system(), args.accept_store).await {
         Ok(serving) => serving,
         Err(why) => return failed(&why),
     };
@@ -91,8 +91,8 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
                     _ = terminate.recv() => break false,
                     _ = interrupt.recv() => break false,
                     () = serving.broken() => break true,
-                    // The default would end the process without a drain.
-                    _ = hangup.recv() => tracing::warn!("SIGHUP: a reload comes with a later version; restart to apply a changed file"),
+                    // Not polled before the gateway is ready: a signal that came earlier waits.
+                    _ = hangup.recv() => reload(&serving, &level, &args.config).await,
                 }
             }
         }
@@ -105,6 +105,66 @@ async fn serve(config: config::Config, accept_store: bool) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+fn load(path: &Path) -> Result<config::Config, Vec<config::Problem>> {
+    config::load(path, &|name| std::env::var(name).ok())
+}
+
+/// SIGHUP: the file is read again, with all that it names. Mistakes are told as at the start, and change nothing.
+async fn reload(serving: &Serving, level: &log::Level, path: &Path) {
+    let file = path.to_owned();
+    let loaded = match tokio::task::spawn_blocking(move || load(&file)).await {
+        Ok(Ok(config)) => Ok(config),
+        Ok(Err(problems)) => Err(problems.iter().map(ToString::to_string).collect()),
+        Err(died) => Err(vec![died.to_string()]),
+    };
+    let logged = loaded.as_ref().ok().map(|config| config.log.clone());
+    let reloaded = match loaded {
+        Ok(config) => serving.reload(config).await,
+        Err(mistakes) => Err(mistakes),
+    };
+    let Reloaded {
+        generation,
+        clients,
+        applications,
+        sweeps,
+        restart,
+    } = match reloaded {
+        Ok(reloaded) => reloaded,
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                tracing::error!("{mistake}");
+            }
+            tracing::error!(
+                mistakes = mistakes.len(),
+                "not reloaded: the configuration that ran before stays in force"
+            );
+            return;
+        }
+    };
+    if logged.is_some_and(|log| !level.set(&log)) {
+        tracing::warn!("log.level needs a restart");
+    }
+    for (what, names) in [("client", clients), ("application", applications)] {
+        let changes = [
+            ("added", names.added),
+            ("removed", names.removed),
+            ("changed", names.changed),
+        ];
+        for (change, names) in changes {
+            for name in names {
+                tracing::info!(name, "{what} {change}");
+            }
+        }
+    }
+    for application in sweeps {
+        tracing::info!(application, "everybody is planned again");
+    }
+    for key in restart {
+        tracing::warn!("{key}");
+    }
+    tracing::info!(generation, "reloaded");
 }
 
 fn failed(why: &StartError) -> ExitCode {

@@ -4,6 +4,7 @@
 //! its column. A configuration with a mistake never starts and never replaces a running one.
 
 pub mod check;
+pub mod difference;
 pub mod load;
 pub mod pem;
 pub mod problem;

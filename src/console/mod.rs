@@ -113,9 +113,9 @@ impl Console {
         let engine = self.gateway.engine();
         let full = |engine: &Arc<Engine>| engine.store.disk_nearly_full();
         let unconfirmed = |engine: &Arc<Engine>| engine.store.is_unconfirmed();
-        if engine.is_some_and(unconfirmed) {
+        if engine.as_ref().is_some_and(unconfirmed) {
             json!({"status": "ready", "writes": "refused: restored from a backup and not confirmed"})
-        } else if engine.is_some_and(full) {
+        } else if engine.as_ref().is_some_and(full) {
             json!({"status": "ready", "writes": "refused: disk nearly full"})
         } else {
             json!({"status": "ready"})
@@ -181,7 +181,7 @@ impl Console {
             retry_after: 5,
             detail: String::from("The gateway is starting: its data file is being checked."),
         };
-        self.gateway.engine().cloned().ok_or_else(starting)
+        self.gateway.engine().ok_or_else(starting)
     }
 
     /// What the writer has done since the start.

@@ -40,17 +40,7 @@ impl Engine {
             drop(view);
             let Some(resource) = resource else {
                 // The resource is gone, and so is what the mark was about.
-                let clear = MarkEdit::Clear {
-                    handle,
-                    application: name.to_owned(),
-                    generation: mark.generation,
-                };
-                let change = ChangeSet {
-                    marks: vec![clear],
-                    ..ChangeSet::default()
-                };
-                self.store.reserve()?.commit(change).await.map_err(lost)?;
-                return Ok(None);
+                return self.clear(mark).await;
             };
             let mut needed = wanted.clone();
             if let Some(key) = plan::account_key(&application.plan, &resource) {
@@ -60,10 +50,7 @@ impl Engine {
                 });
             }
             if held.covers(&needed) {
-                return self
-                    .carry_on(resource, mark, application, held)
-                    .await
-                    .map(Some);
+                return self.carry_on(resource, mark, application, held).await;
             }
             drop(held);
             wanted = needed;
@@ -77,10 +64,18 @@ impl Engine {
         mark: Mark,
         application: &Application,
         held: Held,
-    ) -> Result<Status, Fault> {
+    ) -> Result<Option<Status>, Fault> {
         let now = self.clock.now();
         let name = application.plan.name();
         let mut decision = plan::plan(&application.plan, &resource, now);
+        let settled = decision.act == Act::Nothing
+            && decision.note.is_none()
+            && decision.again.is_none()
+            && decision.link.as_ref() == resource.link(name);
+        if settled && mark.cause.is_empty() {
+            // Nobody asked for anything, and nothing differs: there is nothing to tell either.
+            return self.clear(mark).await;
+        }
         let place = self.store.reserve()?;
         let mut held = vec![held];
         let mut settles = None;
@@ -127,7 +122,21 @@ impl Engine {
         tracing::info!(application = name, operation = ?weighed.delivery.operation, status = ?status, code = weighed.delivery.code.as_deref(), "delivery");
         let change = self.delivery(&resource, &mark, application, weighed, settles);
         place.commit(change).await.map_err(lost)?;
-        Ok(status)
+        Ok(Some(status))
+    }
+
+    async fn clear(&self, mark: Mark) -> Result<Option<Status>, Fault> {
+        let clear = MarkEdit::Clear {
+            handle: mark.handle,
+            application: mark.application,
+            generation: mark.generation,
+        };
+        let change = ChangeSet {
+            marks: vec![clear],
+            ..ChangeSet::default()
+        };
+        self.store.reserve()?.commit(change).await.map_err(lost)?;
+        Ok(None)
     }
 
     /// A worker's exchange as a change set.
@@ -143,6 +152,7 @@ impl Engine {
         after.set_link(application.plan.name(), weighed.link.clone());
         let mut change = ChangeSet {
             settles,
+            generation: self.generation,
             ..ChangeSet::default()
         };
         change.marks.extend(mark(

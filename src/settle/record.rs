@@ -24,6 +24,7 @@ impl Engine {
         let mut resource = prepared.draft.resource.clone();
         let mut change = ChangeSet {
             settles,
+            generation: self.generation,
             ..ChangeSet::default()
         };
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);

@@ -3,15 +3,16 @@
 
 use super::Application;
 use crate::clock::Timestamp;
-use crate::config::shape::WhenUnavailable;
+use crate::config::shape::{MaxRemovals, WhenUnavailable};
 use crate::error::Fault;
 use crate::journal::record::Status;
+use crate::policy::safety;
 use crate::provision::exchange::{self, End, Outcome};
 use crate::provision::link::State;
 use crate::provision::plan::{self, Act, Decision};
 use crate::provision::weigh::{self, Weighed};
 use crate::scim::Handle;
-use crate::store::{Budget, CommitError};
+use crate::store::{Budget, CommitError, Tally};
 
 /// The removal is taken from the safety limit in the intend transaction, once a person, application and window; what
 /// was deactivated already was counted then.
@@ -26,12 +27,7 @@ pub(super) fn budget(
     if !decision.act.removes() || removal.counted || link.state == State::Deactivated {
         return None;
     }
-    let safety = &application.plan.config.safety;
-    let limit = match safety.max_removals {
-        crate::config::shape::MaxRemovals::Auto => None,
-        crate::config::shape::MaxRemovals::Count(people) => Some(people),
-    };
-    let window = u64::try_from(safety.window.as_millis()).unwrap_or(u64::MAX);
+    let (limit, window) = limit(application);
     Some(Budget {
         application: application.plan.name().to_owned(),
         handle,
@@ -39,6 +35,34 @@ pub(super) fn budget(
         window,
         now,
     })
+}
+
+/// How many people a window may lose, `None` for auto, and how long the window is, in milliseconds.
+fn limit(application: &Application) -> (Option<u64>, u64) {
+    let safety = &application.plan.config.safety;
+    let limit = match safety.max_removals {
+        MaxRemovals::Auto => None,
+        MaxRemovals::Count(people) => Some(people),
+    };
+    let window = u64::try_from(safety.window.as_millis()).unwrap_or(u64::MAX);
+    (limit, window)
+}
+
+/// Whether so many removals may go now. A set that is decided at once is counted whole before its first.
+pub(super) fn fits(
+    application: &Application,
+    tally: &Tally,
+    removals: u64,
+    now: Timestamp,
+) -> bool {
+    let (limit, window) = limit(application);
+    let Tally {
+        window: last,
+        holds,
+        active,
+        ..
+    } = *tally;
+    removals <= safety::room(last, holds, active, limit, window, now)
 }
 
 pub(super) fn count(decision: &mut Decision) {

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use redb::Database;
-use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::policy::safety::{self, Take};
@@ -14,12 +13,14 @@ use crate::scim::Handle;
 
 use super::change::{Budget, ChangeSet, MarkEdit, MemberEdit, Put};
 use super::check::{Plan, check};
+use super::configured::{Configuration, InForce};
 use super::ids::Instance;
 use super::keys;
 use super::reads::Waiting;
 use super::restored::{self, Restored};
-use super::tables::{self, Head, Trouble, name};
-use super::transaction::{Transaction, from_json, json};
+use super::sweep::SweepJob;
+use super::tables::{self, Head, Trouble};
+use super::transaction::{Transaction, json};
 
 /// The durable plan of a write that is about to call an application.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -90,10 +91,10 @@ pub struct Committed {
 pub(super) enum Job {
     Commit(Box<ChangeSet>),
     Intend(Box<Intent>),
-    /// The configuration's fingerprint.
-    Configure(String),
     /// A person says, at this time, that what was restored is right.
     Confirm(Timestamp),
+    Configure(Box<Configuration>),
+    Sweep(Box<SweepJob>),
 }
 
 /// What came of a job.
@@ -101,16 +102,11 @@ pub(super) enum Job {
 pub(super) enum Done {
     Committed(Committed),
     Intended(u64),
-    Configured(u64),
     /// Whether there was something to confirm.
     Confirmed(bool),
-}
-
-/// The configuration that decided last.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Generation {
-    pub(super) generation: u64,
-    pub(super) fingerprint: String,
+    Configured(InForce),
+    /// Whether the sweep is the one that is under way.
+    Swept(bool),
 }
 
 /// Why a job was not done.
@@ -260,7 +256,8 @@ fn run(transaction: &mut Transaction<'_>, job: &mut Job) -> Result<Done, Stop> {
             Ok(Done::Committed(perform(transaction, set, plan)?))
         }
         Job::Intend(intent) => intend(transaction, intent).map(Done::Intended),
-        Job::Configure(fingerprint) => Ok(Done::Configured(configure(transaction, fingerprint)?)),
+        Job::Configure(next) => Ok(Done::Configured(transaction.configure(next)?)),
+        Job::Sweep(job) => Ok(Done::Swept(transaction.sweep_job(job)?)),
         Job::Confirm(now) => Ok(Done::Confirmed(restored::confirmed(transaction, *now)?)),
     }
 }
@@ -316,19 +313,6 @@ fn take(transaction: &mut Transaction<'_>, budget: &Budget) -> Result<(), Stop> 
     }
 }
 
-fn configure(transaction: &mut Transaction<'_>, fingerprint: &str) -> Result<u64, Trouble> {
-    let mut last: Generation = match transaction.state(name::CONFIG)? {
-        Some(bytes) => from_json(&bytes)?,
-        None => Generation::default(),
-    };
-    if last.fingerprint != fingerprint {
-        last.generation = last.generation.saturating_add(1);
-        fingerprint.clone_into(&mut last.fingerprint);
-        transaction.put_state(name::CONFIG, json(&last)?)?;
-    }
-    Ok(last.generation)
-}
-
 fn perform(
     transaction: &mut Transaction<'_>,
     set: &mut ChangeSet,
@@ -371,6 +355,7 @@ fn perform(
     for edit in &set.marks {
         generations.extend(change_mark(transaction, edit, first_sequence)?);
     }
+    transaction.mark_outdated(set)?;
     if let Some(intent) = set.settles {
         transaction.drop_intent(intent)?;
     }
@@ -401,7 +386,7 @@ fn change_members(
 }
 
 /// The generation of a mark that was set; 0 where its resource is gone.
-fn change_mark(
+pub(super) fn change_mark(
     transaction: &mut Transaction<'_>,
     edit: &MarkEdit,
     sequence: Option<u64>,

@@ -131,4 +131,8 @@ pub struct ChangeSet {
     pub journal: Vec<Record>,
     /// The intent that this settles.
     pub settles: Option<u64>,
+    /// The generation of the configuration under which this was decided: if another one is in force by the time of the
+    /// commit, what this changes is marked for all its applications. 0: no configuration had a say.
+    #[serde(default)]
+    pub generation: u64,
 }

@@ -36,7 +36,8 @@ pub(super) struct Inner {
     pub(super) marker: Option<Marker>,
     pub(super) rolled_forward: usize,
     pub(super) notes: mpsc::Sender<ReadNote>,
-    pub(super) keep_reads: Duration,
+    /// Milliseconds. 0: reads are not noted.
+    pub(super) keep_reads: AtomicU64,
 }
 
 /// What the writer has done since the start.
@@ -74,6 +75,7 @@ impl Store {
         let shared = Arc::new(Shared {
             broken: watch::Sender::new(None),
             committed: watch::Sender::new(0),
+            sweeps: watch::Sender::new(0),
             last_sequence: AtomicU64::new(last_sequence(&writer.head)),
             commits: AtomicU64::new(0),
             rows: AtomicU64::new(0),
@@ -109,7 +111,7 @@ impl Store {
             marker,
             rolled_forward,
             notes,
-            keep_reads,
+            keep_reads: AtomicU64::new(milliseconds(keep_reads)),
         })))
     }
 
@@ -220,6 +222,10 @@ impl Store {
             Door::Thread { .. } => panic!("only inline"),
         }
     }
+}
+
+pub(super) fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Nothing behind these locks is left half-done by a panic: the writer's head moves after its commit.

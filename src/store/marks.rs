@@ -85,6 +85,27 @@ impl Transaction<'_> {
         }
     }
 
+    /// Makes a mark due that may stand there already, as it is known otherwise, or sets one in this lane.
+    pub(super) fn mark_again(
+        &mut self,
+        handle: Handle,
+        application: &str,
+        due: Timestamp,
+        lane: Lane,
+    ) -> Result<(), Trouble> {
+        let before = self.mark(&keys::mark(handle, application))?;
+        let before: Option<Row> = before.map(|bytes| from_json(&bytes)).transpose()?;
+        let edit = MarkEdit::Set {
+            handle,
+            application: application.to_owned(),
+            due,
+            attempts: before.as_ref().map_or(0, |row| row.attempts),
+            lane: before.map_or(lane, |row| row.lane),
+            caused: false,
+        };
+        self.edit_mark(&edit, None).map(drop)
+    }
+
     /// Clears every mark of a resource that is erased.
     pub(super) fn clear_marks(&mut self, handle: Handle) -> Result<(), Trouble> {
         for key in self.marks_of(handle)? {

@@ -89,7 +89,7 @@ impl Store {
         let place = self.seat()?;
         match place.send(Job::Intend(Box::new(intent))).await? {
             Done::Intended(intent) => Ok(intent),
-            Done::Committed(_) | Done::Configured(_) | Done::Confirmed(_) => Err(mixed_up()),
+            _ => Err(mixed_up()),
         }
     }
 
@@ -100,17 +100,6 @@ impl Store {
     pub async fn commit(&self, set: ChangeSet) -> Result<Committed, CommitError> {
         let place = self.seat()?;
         place.commit(set).await
-    }
-
-    /// The generation of the configuration with this fingerprint: one more than before if it is another one.
-    ///
-    /// # Errors
-    /// As [`CommitError`] says.
-    pub async fn configure(&self, fingerprint: &str) -> Result<u64, CommitError> {
-        match self.run(Job::Configure(fingerprint.to_owned())).await? {
-            Done::Configured(generation) => Ok(generation),
-            Done::Committed(_) | Done::Intended(_) | Done::Confirmed(_) => Err(mixed_up()),
-        }
     }
 
     /// Does what is ours and no client's: that is done though what was restored is not confirmed.
@@ -146,7 +135,7 @@ impl Place {
         async {
             match done.await? {
                 Done::Committed(committed) => Ok(committed),
-                Done::Intended(_) | Done::Configured(_) | Done::Confirmed(_) => Err(mixed_up()),
+                _ => Err(mixed_up()),
             }
         }
     }

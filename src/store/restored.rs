@@ -101,7 +101,7 @@ impl Store {
         let mut broken = self.broken();
         let waited = match self.run(Job::Confirm(now)).await? {
             Done::Confirmed(waited) => waited,
-            Done::Committed(_) | Done::Intended(_) | Done::Configured(_) => return Err(mixed_up()),
+            _ => return Err(mixed_up()),
         };
         if let Door::Inline(_) = self.0.door {
             self.tidy()?;

@@ -46,6 +46,8 @@ pub(super) mod name {
     pub(in crate::store) const RESTORED: &[u8] = b"restored";
     /// One row an application follows this.
     pub(in crate::store) const APPLICATION: &str = "application/";
+    /// One row an application that is being swept follows this.
+    pub(in crate::store) const SWEEP: &str = "sweep/";
 }
 
 /// Why a row was not had.

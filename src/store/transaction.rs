@@ -11,6 +11,7 @@ use crate::policy::safety::Window;
 use crate::provision::link::State;
 use crate::scim::{Handle, Kind, Resource};
 
+use super::configured::Generation;
 use super::ids::Instance;
 use super::keys::{self, Key, tag};
 use super::row::{self, RowRef, kind_byte};
@@ -47,6 +48,8 @@ pub(super) struct Transaction<'t> {
     blocks: BTreeMap<(u8, u64), i64>,
     members: BTreeMap<u64, i64>,
     tallies: BTreeMap<String, Tally>,
+    /// The configuration in force, once somebody has asked.
+    pub(super) configuration: Option<Generation>,
     /// Rows inserted and removed.
     pub(super) written: u64,
     /// Edges of a dead resource are left to be dropped.
@@ -75,6 +78,7 @@ impl<'t> Transaction<'t> {
             blocks: BTreeMap::new(),
             members: BTreeMap::new(),
             tallies: BTreeMap::new(),
+            configuration: None,
             written: 0,
             sweeps: false,
             doubts: false,

@@ -1,21 +1,29 @@
 //! What somebody has to ask for now and then: notes of reads, free space, the marker, left-over work.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 
 use super::apply::CommitError;
-use super::front::{Store, lock};
+use super::front::{Store, lock, milliseconds};
 use super::queue::Door;
 use super::reads::{self, ReadNote};
 use super::space;
 use super::writer::{Message, step};
 
 impl Store {
+    /// How long notes of reads are kept from now on; zero: reads are not noted, and what was noted goes.
+    pub fn keep_reads(&self, span: Duration) {
+        self.0
+            .keep_reads
+            .store(milliseconds(span), Ordering::Relaxed);
+    }
+
     /// Notes an answered read, unless none are kept. Never waits: a note that finds the buffer or the disk full is
     /// dropped and counted.
     pub fn note(&self, note: ReadNote) {
-        if self.0.keep_reads.is_zero() {
+        if self.0.keep_reads.load(Ordering::Relaxed) == 0 {
             return;
         }
         if self.disk_nearly_full() || self.0.notes.try_send(note).is_err() {
@@ -52,7 +60,8 @@ impl Store {
     /// Has the notes pruned that are older than they are kept, in slices behind waiting requests. To be called now and
     /// then. Inline it is [`Store::tidy`] that prunes.
     pub fn prune_notes(&self, now: Timestamp) {
-        let before = now.minus(self.0.keep_reads);
+        let keep = Duration::from_millis(self.0.keep_reads.load(Ordering::Relaxed));
+        let before = now.minus(keep);
         self.0.shared.prune.store(before.0, Ordering::Release);
         self.wake();
     }

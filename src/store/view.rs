@@ -10,12 +10,11 @@ use redb::{Key as TableKey, ReadOnlyTable, ReadTransaction, TableDefinition, Val
 use crate::error::Fault;
 use crate::scim::{Handle, Kind, Resource};
 
-use super::apply::Generation;
 use super::ids::Instance;
 use super::keys::{self, Key as KeyBytes, tag};
 use super::row::{RowRef, kind_byte};
-use super::tables::{self, BLOCK, Bytes, KEYS, ROWS, STATE, Seal, Trouble, name};
-use super::transaction::{Tally, from_json, read_tally};
+use super::tables::{self, BLOCK, Bytes, KEYS, ROWS, STATE, Seal, Trouble};
+use super::transaction::{Tally, read_tally};
 
 /// A key under which there is at most one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,18 +234,6 @@ impl View {
     /// As [`View::find`].
     pub fn tally(&self, application: &str) -> Result<Tally, Fault> {
         Ok(read_tally(&self.table(STATE)?, application)?)
-    }
-
-    /// The generation of the configuration that decided last, and its fingerprint; (0, "") before the first.
-    ///
-    /// # Errors
-    /// As [`View::find`].
-    pub fn generation(&self) -> Result<(u64, String), Fault> {
-        let last: Generation = match tables::read(&self.table(STATE)?, Seal::State, name::CONFIG)? {
-            Some(bytes) => from_json(&bytes)?,
-            None => Generation::default(),
-        };
-        Ok((last.generation, last.fingerprint))
     }
 
     /// An id of ours carries its handle; the whole id must be the row's all the same. Others have a key.

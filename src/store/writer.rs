@@ -28,6 +28,8 @@ const PATIENCE: u64 = 16;
 pub(super) struct Shared {
     pub(super) broken: watch::Sender<Option<String>>,
     pub(super) committed: watch::Sender<u64>,
+    /// Sweeps that have begun.
+    pub(super) sweeps: watch::Sender<u64>,
     pub(super) last_sequence: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) rows: AtomicU64,

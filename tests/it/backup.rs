@@ -432,7 +432,7 @@ async fn a_kill_during_a_backup_leaves_no_half_file_under_its_name() {
     let running = site.serve("");
     let asking = Running::start(site.path(), "backup b");
     until("a backup is under way", under_way);
-    asking.kill();
+    let _said = asking.kill();
     until("it is given up", || {
         ask(&socket, "/backup").is_some_and(|it| it["rows"].is_null())
     });
@@ -441,7 +441,7 @@ async fn a_kill_during_a_backup_leaves_no_half_file_under_its_name() {
     // The gateway is killed.
     let asking = Running::start(site.path(), "backup b");
     until("a backup is under way", under_way);
-    running.kill();
+    let _said = running.kill();
     let asked = asking.ended();
     assert_eq!(asked.code, 75, "{}", asked.err);
     assert!(!to.exists(), "what is not whole has no name");

@@ -875,6 +875,7 @@ async fn a_drain_cuts_a_call_that_hangs() {
     house.sandbox.state().arrived(1).await;
     let engine = house.serving.gateway.engine().expect("open");
     engine.cut.send_replace(true);
+    drop(engine);
     let house = house.restart().await;
     house.sandbox.state().release();
     house.later(Duration::from_secs(60)).await;

@@ -211,6 +211,15 @@ concurrency = 64
     )
 }
 
+/// A configuration's text, as if it stood in this folder.
+fn parsed(text: &str, secret: &str, folder: &Path) -> usher::config::Config {
+    let origin = folder.join("usher.toml");
+    usher::config::parse(text, &origin, &|_| Some(secret.to_owned())).unwrap_or_else(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{}", lines.join("\n"))
+    })
+}
+
 impl House {
     /// A house with everything at its default.
     pub(crate) async fn new() -> Self {
@@ -235,19 +244,7 @@ impl House {
 
     async fn stand(plan: Plan, clock: Clock, sandbox: Sandbox, folder: TempDir) -> Self {
         let text = text(&plan, &sandbox.base_url(), "127.0.0.1:0");
-        let secret = sandbox.token().to_owned();
-        let origin = folder.path().join("usher.toml");
-        let config = usher::config::parse(&text, &origin, &|_| Some(secret.clone()))
-            .unwrap_or_else(|problems| {
-                panic!(
-                    "{}",
-                    problems
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join("\n")
-                )
-            });
+        let config = parsed(&text, sandbox.token(), folder.path());
         let mut serving = Serving::start(config, clock.clone(), false)
             .await
             .expect("it listens");
@@ -283,6 +280,22 @@ impl House {
         Self::stand(plan, self.clock, self.sandbox, self.folder).await
     }
 
+    /// The configuration that another plan makes.
+    pub(crate) fn config(&self, plan: &Plan) -> usher::config::Config {
+        self.config_of(&text(plan, &self.sandbox.base_url(), "127.0.0.1:0"))
+    }
+
+    /// The configuration of a text.
+    pub(crate) fn config_of(&self, text: &str) -> usher::config::Config {
+        parsed(text, self.sandbox.token(), self.folder.path())
+    }
+
+    /// Puts another configuration in force, as SIGHUP does.
+    pub(crate) async fn reload(&self, plan: &Plan) -> usher::serve::Reloaded {
+        let reloaded = self.serving.reload(self.config(plan)).await;
+        reloaded.expect("it takes the place of the one before")
+    }
+
     /// Where the data file is.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -313,7 +326,7 @@ impl House {
         }
     }
 
-    /// Waits until the worker has nothing to do that is due.
+    /// Waits until no sweep is under way and the worker has nothing to do that is due.
     pub(crate) async fn settled(&self) {
         let engine = self.serving.gateway.engine().expect("it is open");
         let mut committed = engine.store.committed();
@@ -321,11 +334,9 @@ impl House {
             loop {
                 committed.mark_unchanged();
                 let view = engine.store.view().expect("a view");
-                if view
-                    .due("zoom", self.clock.now(), 1)
-                    .expect("marks")
-                    .is_empty()
-                {
+                let swept = view.sweep("zoom").expect("sweeps").is_none();
+                let due = view.due("zoom", self.clock.now(), 1).expect("marks");
+                if swept && due.is_empty() {
                     return;
                 }
                 drop(view);

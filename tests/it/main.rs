@@ -30,6 +30,7 @@ mod ownership;
 mod peers;
 mod process;
 mod reads;
+mod reload;
 mod replies;
 mod tls;
 mod transcripts;

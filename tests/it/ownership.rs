@@ -266,7 +266,7 @@ async fn a_group_is_taken_over_by_any_change_of_its_members() {
             )
         )
     );
-    drop(view);
+    drop((view, engine));
     let house = house.restart().await;
     house.ask("DELETE", &path, None).await.expect(403);
     entra(&house, "DELETE", &path, None).await.expect(204);

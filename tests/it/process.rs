@@ -123,13 +123,6 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("it can be killed");
-        let status = self.child.wait().expect("it ends");
-        assert_eq!(status.code(), None, "it did not end by itself");
-    }
-
     /// Starts `usher LINE`.
     pub(crate) fn start(folder: &Path, line: &str) -> Self {
         let mut child = usher(folder, line)
@@ -196,6 +189,24 @@ impl Running {
     /// The process's id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// SIGKILL. What it had said.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("it can be killed");
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), None, "it did not end by itself");
+        self.said.0.lock().expect("no panic").0.clone()
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        send_signal(self.child.id(), "HUP");
+    }
+
+    /// Waits until it has said this.
+    pub(crate) fn says(&self, what: &str) {
+        self.until(what, |said| said.contains(what).then_some(()));
     }
 
     /// Sends SIGTERM; see [`Running::ended`].

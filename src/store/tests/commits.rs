@@ -552,20 +552,3 @@ fn an_intent_checks_what_its_commit_will_put() {
     assert_eq!(find(&store, Key::UserName("eve")), Some(eve.handle.0));
     assert_eq!(conflict(commit(&store, settled)), Conflict::Intent(intent));
 }
-
-#[test]
-fn another_configuration_is_another_generation() {
-    let store = inline();
-    let generation = |fingerprint: &str| wait(store.configure(fingerprint)).expect("stored");
-    assert_eq!(
-        store.view().expect("view").generation(),
-        Ok((0, String::new()))
-    );
-    assert_eq!(generation("aa"), 1);
-    assert_eq!(generation("aa"), 1);
-    assert_eq!(generation("bb"), 2);
-    assert_eq!(
-        store.view().expect("view").generation(),
-        Ok((2, "bb".into()))
-    );
-}

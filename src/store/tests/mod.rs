@@ -3,12 +3,14 @@
 mod backups;
 mod batches;
 mod commits;
+mod configured;
 mod journal;
 mod migration;
 mod model;
 mod reads;
 mod recovery;
 mod restores;
+mod sweeps;
 
 use std::future::Future;
 

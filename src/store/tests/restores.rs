@@ -11,7 +11,8 @@ use crate::error::Fault;
 use crate::store::restored;
 use crate::store::tables::{SCHEMA, STATE, Seal, name, seal};
 use crate::store::{
-    Lane, MarkEdit, OpenError, Options, RestoreError, Restoring, Step, There, restore,
+    Configuration, Lane, MarkEdit, OpenError, Options, RestoreError, Restoring, Step, There,
+    restore,
 };
 
 /// A data file with `later` people more than its backup.
@@ -103,8 +104,14 @@ fn what_is_restored_is_read_only_until_it_is_confirmed_and_then_doubted() {
     let late = commit(&store, puts([created(&bob)]));
     assert!(matches!(late, Err(CommitError::Failed(_))), "{late:?}");
     // The gateway's own goes on, also over a start.
-    assert_eq!(wait(store.configure("a")), Ok(1));
-    assert_eq!(wait(store.configure("b")), Ok(2));
+    for (fingerprint, generation) in [("a", 1), ("b", 2)] {
+        let configuration = Configuration {
+            fingerprint: fingerprint.to_owned(),
+            applications: Vec::new(),
+        };
+        let in_force = wait(store.configure(configuration)).expect("in force");
+        assert_eq!(in_force.generation, generation);
+    }
     drop(seen);
     shut(store);
     let store = open(&site.data);

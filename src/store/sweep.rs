@@ -1,0 +1,234 @@
+//! Sweeps: everybody is planned again for one application, because what planning reads of it is another. A row says how
+//! far one is, and moves in the transaction that sets a slice's marks, so that a crash costs a slice at most.
+
+use redb::ReadableTableMetadata;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::Fault;
+use crate::scim::{Handle, Resource};
+
+use super::apply::{CommitError, Done, Job, change_mark};
+use super::change::MarkEdit;
+use super::front::Store;
+use super::queue::mixed_up;
+use super::tables::{self, STATE, Seal, Trouble, name};
+use super::transaction::{Transaction, from_json, json};
+use super::view::{View, parse};
+
+/// A sweep, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// The application.
+    pub application: String,
+    /// Tells it from every other one.
+    pub number: u64,
+    /// Nothing is certain of what was sent: every link becomes uncertain, so that its account is read back first.
+    pub doubt: bool,
+    /// What it is at.
+    pub phase: SweepPhase,
+    /// Resources that there were when it began.
+    pub total: u64,
+    /// Resources that were planned, after the count.
+    pub done: u64,
+    /// Resources that differ and were marked.
+    pub marked: u64,
+    /// People who lose their account by it.
+    pub removals: u64,
+    /// The first resource that is not planned yet.
+    pub next: Handle,
+}
+
+/// What a sweep is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SweepPhase {
+    /// It counts the removals. Nothing is marked yet.
+    Counting,
+    /// It marks who differs. Removals are within the safety limit and go.
+    Marking,
+    /// It marks who differs. Removals are over the safety limit, and all of them are held.
+    Holding,
+}
+
+impl Sweep {
+    /// People whose removal it holds.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        match self.phase {
+            SweepPhase::Holding => self.removals,
+            SweepPhase::Counting | SweepPhase::Marking => 0,
+        }
+    }
+}
+
+/// A step of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepStep {
+    /// How far it is after this.
+    pub sweep: Sweep,
+    /// Nobody is left: its row goes.
+    pub ends: bool,
+    /// Marks to set.
+    pub marks: Vec<MarkEdit>,
+}
+
+/// What the writer is asked about sweeps.
+#[derive(Debug)]
+pub(super) enum SweepJob {
+    Begin { application: String, doubt: bool },
+    Step(SweepStep),
+}
+
+impl Store {
+    /// Begins a sweep for an application, in the place of one that is under way. `doubt`: nothing is certain of what was
+    /// sent there; see [`Sweep::doubt`].
+    ///
+    /// # Errors
+    /// As [`CommitError`] says.
+    pub async fn begin_sweep(&self, application: &str, doubt: bool) -> Result<(), CommitError> {
+        let begin = SweepJob::Begin {
+            application: application.to_owned(),
+            doubt,
+        };
+        self.swept(begin).await?;
+        self.tell_sweeps();
+        Ok(())
+    }
+
+    /// Takes a sweep one step on. False: it is not under way any more, because another one has taken its place; nothing was
+    /// done.
+    ///
+    /// # Errors
+    /// As [`CommitError`] says.
+    pub async fn step_sweep(&self, step: SweepStep) -> Result<bool, CommitError> {
+        self.swept(SweepJob::Step(step)).await
+    }
+
+    async fn swept(&self, job: SweepJob) -> Result<bool, CommitError> {
+        match self.run(Job::Sweep(Box::new(job))).await? {
+            Done::Swept(done) => Ok(done),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Changes when a sweep has begun.
+    #[must_use]
+    pub fn sweeps_begun(&self) -> watch::Receiver<u64> {
+        self.0.shared.sweeps.subscribe()
+    }
+
+    pub(super) fn tell_sweeps(&self) {
+        self.0.shared.sweeps.send_modify(|begun| *begun += 1);
+    }
+}
+
+impl Transaction<'_> {
+    pub(super) fn sweep_job(&mut self, job: &SweepJob) -> Result<bool, Trouble> {
+        match job {
+            SweepJob::Begin { application, doubt } => {
+                self.begin_sweep(application, *doubt)?;
+                Ok(true)
+            }
+            SweepJob::Step(step) => self.step_sweep(step),
+        }
+    }
+
+    /// False: there is nobody.
+    pub(super) fn begin_sweep(&mut self, application: &str, doubt: bool) -> Result<bool, Trouble> {
+        let total = self.rows.len()?;
+        if total == 0 {
+            return Ok(false);
+        }
+        let key = key(application);
+        let before: Option<Sweep> = match self.state(&key)? {
+            Some(bytes) => Some(from_json(&bytes)?),
+            None => None,
+        };
+        let number = self.head.next_generation;
+        self.head.next_generation = number.saturating_add(1);
+        let sweep = Sweep {
+            application: application.to_owned(),
+            number,
+            // A doubt that was not gone through yet stays one.
+            doubt: doubt || before.is_some_and(|before| before.doubt),
+            phase: SweepPhase::Counting,
+            total,
+            done: 0,
+            marked: 0,
+            removals: 0,
+            next: Handle(0),
+        };
+        self.put_state(&key, json(&sweep)?)?;
+        Ok(true)
+    }
+
+    fn step_sweep(&mut self, step: &SweepStep) -> Result<bool, Trouble> {
+        let key = key(&step.sweep.application);
+        let stands = match self.state(&key)? {
+            Some(bytes) => from_json::<Sweep>(&bytes)?.number == step.sweep.number,
+            None => false,
+        };
+        if !stands {
+            return Ok(false);
+        }
+        for edit in &step.marks {
+            change_mark(self, edit, None)?;
+        }
+        if step.ends {
+            self.drop_state(&key)?;
+        } else {
+            self.put_state(&key, json(&step.sweep)?)?;
+        }
+        Ok(true)
+    }
+}
+
+impl View {
+    /// The sweep that is under way for an application.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`]: a damaged row, or the disk.
+    pub fn sweep(&self, application: &str) -> Result<Option<Sweep>, Fault> {
+        let stored = tables::read(&self.table(STATE)?, Seal::State, &key(application))?;
+        Ok(stored.map(|bytes| from_json(&bytes)).transpose()?)
+    }
+
+    /// Calls `each` with at most `limit` resources of every kind, tombstones too, in handle order from `from` on. The first
+    /// that is left; `None`: nobody is. A damaged row is told to the log and left out: it must not keep everybody else
+    /// waiting.
+    ///
+    /// # Errors
+    /// As [`View::sweep`], or what `each` says.
+    pub fn everybody(
+        &self,
+        from: Handle,
+        limit: usize,
+        mut each: impl FnMut(Resource) -> Result<(), Fault>,
+    ) -> Result<Option<Handle>, Fault> {
+        let rows = self.rows.range(from.0..).map_err(Trouble::from)?;
+        for (at, entry) in rows.enumerate() {
+            let (handle, stored) = entry.map_err(Trouble::from)?;
+            let handle = Handle(handle.value());
+            if at == limit {
+                return Ok(Some(handle));
+            }
+            match parse(handle, stored.value()).and_then(|row| row.decode()) {
+                Ok(resource) => each(resource)?,
+                Err(Trouble::Damaged(why)) => {
+                    tracing::error!(
+                        handle = handle.0,
+                        why,
+                        "a damaged row is left out of a sweep"
+                    );
+                }
+                Err(Trouble::Engine(why)) => return Err(Trouble::Engine(why).into()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn key(application: &str) -> Vec<u8> {
+    format!("{}{application}", name::SWEEP).into_bytes()
+}
