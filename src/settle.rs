@@ -29,12 +29,13 @@ use crate::error::Fault;
 use crate::journal::record::CallRecord;
 use crate::provision::call::Answer;
 use crate::provision::exchange::{Exchange, Outcome, Step};
+use crate::provision::pace;
 use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
 use crate::scim::Handle;
 use crate::store::{ChangeSet, CommitError, Intent, Key, Store};
 use crate::upstream::client::Upstream;
-use crate::upstream::gate::{Gate, Turn};
+use crate::upstream::gate::{Gate, Permit, Turn};
 
 pub(crate) use draft::absent;
 use verdict::{budget, count, hold, lost, presumed};
@@ -81,6 +82,10 @@ struct Occasion {
     deadline: Timestamp,
     turn: Turn,
 }
+
+/// How long a worker's exchange waits for its turn while it holds claims: a client that writes to the same person waits
+/// as long, and its own patience is some seconds.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// An exchange that was carried.
 struct Attempt {
@@ -143,6 +148,7 @@ impl Engine {
         application: &Application,
         decision: &mut Decision,
         occasion: Occasion,
+        permit: Option<Permit>,
         if_unknown: impl FnOnce(Weighed) -> ChangeSet,
         held: &mut Vec<Held>,
     ) -> Result<Option<Attempt>, Fault> {
@@ -160,7 +166,9 @@ impl Engine {
         match self.store.intend(intent).await {
             Ok(intent) => {
                 *decision = counted;
-                let (outcome, calls) = self.converse(application, decision, occasion, held).await;
+                let (outcome, calls) = self
+                    .converse(application, decision, occasion, permit, held)
+                    .await;
                 Ok(Some(Attempt {
                     intent,
                     outcome,
@@ -175,20 +183,27 @@ impl Engine {
         }
     }
 
-    /// Carries one exchange until it ends or `deadline` passes. The only place where calls are made.
+    /// Carries one exchange until it ends or `deadline` passes. The only place where calls are made. `permit`: the first
+    /// call's turn, if it was waited for already.
     async fn converse(
         &self,
         application: &Application,
         decision: &Decision,
         occasion: Occasion,
+        mut permit: Option<Permit>,
         held: &mut Vec<Held>,
     ) -> (Outcome, Vec<CallRecord>) {
         let Occasion {
             handle,
             intended,
             deadline,
-            turn,
+            mut turn,
         } = occasion;
+        let queued = turn == Turn::Queued;
+        if queued {
+            // It holds claims by now.
+            turn = Turn::Underway;
+        }
         let mut exchange = Exchange::begin(
             &application.plan,
             decision.act.clone(),
@@ -211,19 +226,35 @@ impl Engine {
                 }
                 Step::Call(call) => call,
             };
-            let passing = application.gate.pass(call.class, turn, deadline);
+            let passing = async {
+                // What was heard since may have closed the gate behind it.
+                let ready = permit.take();
+                match ready.filter(|permit| permit.class() == call.class && permit.holds()) {
+                    Some(permit) => Ok(permit),
+                    None => {
+                        let patience = self.clock.now().plus(PATIENCE);
+                        let patience = if queued {
+                            patience.min(deadline)
+                        } else {
+                            deadline
+                        };
+                        application.gate.pass(call.class, turn, patience).await
+                    }
+                }
+            };
             let permit = match self.unless_cut(passing).await {
                 Some(Ok(permit)) => permit,
                 Some(Err(closed)) => {
-                    let wait = closed.until.since(self.clock.now()).as_secs();
+                    let wait = closed.until.since(self.clock.now());
                     let why = format!(
-                        "{} is left alone for another {wait} s",
+                        "{} takes no more calls at the moment; this goes on as soon as its turn comes",
                         application.plan.name()
                     );
-                    return (exchange.cut(&why), calls);
+                    return (exchange.put_off(&why, wait), calls);
                 }
                 None => return (exchange.cut(STOPPING), calls),
             };
+            turn = Turn::Underway;
             let calling = application.upstream.call(&call, deadline);
             // It may have been sent: nobody knows.
             let (answer, ms) = match self.unless_cut(calling).await {
@@ -248,7 +279,8 @@ impl Engine {
                 status,
                 ms,
             });
-            permit.heard(&exchange.hear(&answer, self.clock.now()));
+            let heard = exchange.hear(&answer, self.clock.now());
+            permit.heard(&heard, status, pace::granted(&answer));
         }
     }
 

@@ -225,6 +225,23 @@ pub fn weigh(
             };
             (say(status, "unavailable", detail), retry(*retry_after))
         }
+        End::Limited { detail, wait } => {
+            let status = if outcome.effect {
+                Status::Unknown
+            } else {
+                Status::Queued
+            };
+            // No attempt failed: the ladder is for failures. A tenth more, so that not all come back at once.
+            let tenth = u64::try_from(wait.as_millis() / 10).unwrap_or(0);
+            let due = Due {
+                at: now
+                    .plus(*wait)
+                    .plus(Duration::from_millis(dice % (tenth + 1))),
+                attempts,
+                lane,
+            };
+            (say(status, "paced", detail), Some(due))
+        }
         End::Unknown(detail) => (say(Status::Unknown, "no_answer", detail), retry(None)),
         End::Later(at) => {
             let due = Due {

@@ -39,7 +39,7 @@ mod tests;
 pub use apply::{CommitError, Committed, Conflict, Intent};
 pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put};
 pub use front::{Statistics, Store};
-pub use marks::CAUSES;
+pub use marks::{CAUSES, LaneCount};
 pub use open::{OpenError, Options};
 pub use queue::Place;
 pub use read_only::ReadStore;

@@ -25,7 +25,7 @@ use rustls::crypto::aws_lc_rs;
 use crate::clock::{Clock, Timestamp};
 use crate::config::shape;
 use crate::provision::call::{self, Answer, Call};
-use crate::upstream::retry_after;
+use crate::upstream::{rate_limits, retry_after};
 
 /// The largest body of an answer, in bytes.
 pub const ANSWER: usize = 4 * 1024 * 1024;
@@ -158,11 +158,13 @@ impl Upstream {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after::parse(value, self.clock.now()));
+        let limits = rate_limits::read(&head.headers, self.clock.now());
         match Limited::new(body, ANSWER).collect().await {
             Ok(whole) => Answer::Reply {
                 status: head.status.as_u16(),
                 body: whole.to_bytes().into(),
                 retry_after,
+                limits,
             },
             Err(error) if error.is::<LengthLimitError>() => Answer::Lost("answer too large".into()),
             Err(error) => Answer::Lost(format!("the answer broke off: {}", causes(&*error))),
@@ -310,11 +312,7 @@ mod tests {
     }
 
     fn reply(status: u16, body: &str, retry_after: Option<u64>) -> Answer {
-        Answer::Reply {
-            status,
-            body: body.into(),
-            retry_after: retry_after.map(Duration::from_secs),
-        }
+        Answer::reply(status, body, retry_after)
     }
 
     /// What one call gets from a peer that does `act`.

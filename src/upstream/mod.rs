@@ -4,4 +4,5 @@ pub mod client;
 pub mod gate;
 #[cfg(test)]
 mod peer;
+pub mod rate_limits;
 pub mod retry_after;
