@@ -29,7 +29,7 @@ use crate::error::Fault;
 use crate::journal::record::CallRecord;
 use crate::provision::call::Answer;
 use crate::provision::exchange::{Exchange, Outcome, Step};
-use crate::provision::pace;
+use crate::provision::pace::{self, rate::REST};
 use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
 use crate::scim::Handle;
@@ -245,7 +245,8 @@ impl Engine {
             let permit = match self.unless_cut(passing).await {
                 Some(Ok(permit)) => permit,
                 Some(Err(closed)) => {
-                    let wait = closed.until.since(self.clock.now());
+                    // A line that moves on says no time: not at once all the same.
+                    let wait = closed.until.since(self.clock.now()).max(REST);
                     let why = format!(
                         "{} takes no more calls at the moment; this goes on as soon as its turn comes",
                         application.plan.name()

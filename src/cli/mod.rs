@@ -10,6 +10,7 @@ pub mod report;
 pub mod sandbox;
 pub mod serve;
 mod socket;
+pub mod status;
 pub mod token;
 
 use std::ffi::OsString;
@@ -49,6 +50,8 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Shows what was provisioned, for whom, and how it ended
     Report(report::Args),
+    /// Shows how a running gateway and its applications are
+    Status(status::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -62,6 +65,7 @@ impl Command {
             Self::Demo(args) => demo::run(args),
             Self::Sandbox(args) => sandbox::run(args),
             Self::Report(args) => report::run(args),
+            Self::Status(args) => status::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }

@@ -2,6 +2,7 @@
 //! nothing; the file's mode (0600) is what guards the socket.
 
 pub mod route;
+pub mod status;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::Fault;
 use crate::gateway::{Gateway, Phase};
 use crate::journal::report::Query;
@@ -52,13 +53,19 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 pub struct Console {
     gateway: Arc<Gateway>,
     clock: Clock,
+    started: Timestamp,
 }
 
 impl Console {
     /// A console for a gateway.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
-        Self { gateway, clock }
+        let started = clock.now();
+        Self {
+            gateway,
+            clock,
+            started,
+        }
     }
 
     /// What anybody on the admin address may ask.
@@ -68,9 +75,9 @@ impl Console {
         match route {
             Ok(Route::Healthz) => self.healthz(),
             Ok(Route::Readyz) => self.readyz(),
-            Ok(Route::Report | Route::Statistics) => fault(&Fault::NotFound(String::from(
-                "There is no such admin endpoint on this address.",
-            ))),
+            Ok(Route::Report | Route::Statistics | Route::Status) => fault(&Fault::NotFound(
+                String::from("There is no such admin endpoint on this address."),
+            )),
             Err(refused) => fault(&refused),
         }
     }
@@ -149,6 +156,7 @@ impl Console {
             Ok(Route::Readyz) => return self.readyz(),
             Ok(Route::Report) => self.report(query.to_owned()).await,
             Ok(Route::Statistics) => self.statistics(),
+            Ok(Route::Status) => self.status().await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))
@@ -173,6 +181,16 @@ impl Console {
         Ok(json!({"commits": commits, "rows": rows, "notes": notes, "notes_dropped": notes_dropped})
             .to_string()
             .into_bytes())
+    }
+
+    /// How the gateway and its applications are.
+    async fn status(&self) -> Result<Vec<u8>, Fault> {
+        let (phase, engine) = (*self.gateway.phase.borrow(), self.gateway.engine().cloned());
+        let (started, now) = (self.started, self.clock.now());
+        let work = move || status::status(phase, started, now, engine.as_ref());
+        let status = tokio::task::spawn_blocking(work).await;
+        let status = status.map_err(|died| Fault::Internal(died.to_string()))??;
+        serde_json::to_vec(&status).map_err(|why| Fault::Internal(why.to_string()))
     }
 
     async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {

@@ -13,11 +13,19 @@ pub enum Route {
     Report,
     /// `GET /statistics`
     Statistics,
+    /// `GET /status`
+    Status,
 }
 
 impl Route {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Healthz, Self::Readyz, Self::Report, Self::Statistics];
+    pub const ALL: [Self; 5] = [
+        Self::Healthz,
+        Self::Readyz,
+        Self::Report,
+        Self::Statistics,
+        Self::Status,
+    ];
 
     /// Its method and path.
     #[must_use]
@@ -27,6 +35,7 @@ impl Route {
             Self::Readyz => ("GET", "/readyz"),
             Self::Report => ("GET", "/report"),
             Self::Statistics => ("GET", "/statistics"),
+            Self::Status => ("GET", "/status"),
         }
     }
 
