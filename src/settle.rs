@@ -85,7 +85,7 @@ struct Occasion {
 
 /// How long a worker's exchange waits for its turn while it holds claims: a client that writes to the same person waits
 /// as long, and its own patience is some seconds.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// An exchange that was carried.
 struct Attempt {

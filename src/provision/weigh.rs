@@ -332,3 +332,22 @@ fn after(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_is_kept_give_or_take_a_fifth() {
+        for (attempts, seconds) in [(0, 1), (1, 5), (2, 30), (7, 21_600), (99, 21_600)] {
+            for dice in [0, 1, 77_777, u64::MAX] {
+                let wait = back_off(attempts, dice).as_millis();
+                let rung = seconds * 1_000;
+                assert!(
+                    (rung * 4 / 5..=rung * 6 / 5).contains(&wait),
+                    "{attempts}: {wait}"
+                );
+            }
+        }
+    }
+}

@@ -204,7 +204,14 @@ impl Gate {
         if rests > deadline {
             return Some(rests);
         }
-        let ahead = state.before(class, turn) + state.waiting[index(class)][turn as usize];
+        let standing = TURNS.iter().zip(&state.waiting[index(class)]);
+        let standing = standing.filter(|(other, _)| **other <= turn);
+        // What begins takes two calls as a rule: a create and the look at what became of it.
+        let calls = |(other, count): (&Turn, &usize)| match other {
+            Turn::Underway => *count,
+            Turn::Inline | Turn::Queued => count.saturating_mul(2),
+        };
+        let ahead = standing.map(calls).sum();
         let until = now.max(rests).plus(kept.pace.rate(now).time_for(ahead));
         (until > deadline).then_some(until)
     }

@@ -115,7 +115,8 @@ fn is_look_up(path: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_creates_is_taken_at_once_and_drains_by_lane_at_the_pace() {
-    burst(1_500).await;
+    // Beside other tests in this process, whose memory is counted too.
+    burst(1_500, 256).await;
 }
 
 /// The same with as many as Zoom's customers are promised; takes a debug build most of a minute:
@@ -123,10 +124,11 @@ async fn a_burst_of_creates_is_taken_at_once_and_drains_by_lane_at_the_pace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes most of a minute"]
 async fn a_burst_of_five_thousand() {
-    burst(5_000).await;
+    burst(5_000, 96).await;
 }
 
-async fn burst(users: usize) {
+/// So many creates; the process may grow by so many MiB.
+async fn burst(users: usize, growth: u64) {
     let began = std::time::Instant::now();
     let house = House::with(paced("[application.safety]\nmax_removals = 1000")).await;
     let wait = Duration::from_secs(4);
@@ -159,7 +161,7 @@ async fn burst(users: usize) {
             }
         });
     }
-    let tick = Duration::from_millis(5);
+    let tick = Duration::from_millis(2);
     let burst = async {
         let mut longest = Duration::ZERO;
         while let Some(client) = clients.join_next().await {
@@ -181,7 +183,7 @@ async fn burst(users: usize) {
         () = passing => unreachable!("time does not end"),
     };
     // An answer also waits for the disk, while the test's clock goes about as fast as the machine's.
-    assert!(longest <= wait + SECOND, "a client waited {longest:?}");
+    assert!(longest <= wait + SECOND * 2, "a client waited {longest:?}");
     let taken = began.elapsed();
     let queued = due(&house, Lane::Create);
     assert!(queued > users as u64 / 2, "only {queued} were queued");
@@ -246,7 +248,7 @@ async fn burst(users: usize) {
         let most = most_in_a_second(&times);
         assert!(most <= granted as usize, "{most} {class} calls in a second");
     }
-    let bound = 96 << 20;
+    let bound = growth << 20;
     let grown = peak.max(after).saturating_sub(before);
     assert!(grown < bound, "memory grew by {grown} bytes");
     say(&format!(
@@ -321,37 +323,66 @@ async fn too_many_at_once_about_an_account_is_tried_again_and_slows_nobody() {
 /// While the rate is used up, who is queued is not claimed: a client's write to that person does not wait for them.
 #[tokio::test]
 async fn a_write_to_somebody_queued_does_not_wait_for_the_queue() {
-    let house = House::with(paced("")).await;
-    fail(&house, 1, Some("3600"), "Slow down.");
-    let body = user("queued@x.example");
-    let id = house
-        .ask("POST", "/Users", Some(&body))
-        .await
-        .expect(201)
-        .id();
-    house.clock.advance(SECOND * 5);
-    let gate = gate(&house);
-    // The mark is due when the wait is over; another one is due now, and stands in line.
-    let other = user("other@x.example");
-    let other = house
-        .ask("POST", "/Users", Some(&other))
-        .await
-        .expect(201)
-        .id();
-    until("the worker in line", || {
-        gate.snapshot(house.clock.now()).queued == 1
+    let house = House::with(Plan {
+        application: String::from("delivery = \"queued\""),
+        pace: Some((1, 1, 8)),
+        ..Plan::default()
     })
     .await;
-    let asked = house.clock.now();
-    for id in [id, other] {
-        let change = patch("displayName", Value::from("Changed"));
-        house
-            .ask("PATCH", &format!("/Users/{id}"), Some(&change))
-            .await
-            .expect(200);
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        let body = user(&format!("queued{n}@x.example"));
+        let answer = house.ask("POST", "/Users", Some(&body)).await;
+        ids.push(answer.expect(201).id());
     }
-    assert_eq!(house.clock.now(), asked, "the clock need not move");
-    assert_eq!(house.sandbox.state().calls().len(), 1);
+    // One call a second: the first was created and its read waits, the others wait for their turn.
+    let gate = gate(&house);
+    until("the worker in line", || {
+        let seen = gate.snapshot(house.clock.now());
+        seen.waiting == 1 && seen.queued == 1
+    })
+    .await;
+    let change = patch("displayName", Value::from("Changed"));
+    for id in &ids[1..] {
+        let path = format!("/Users/{id}");
+        let writing = house.ask("PATCH", &path, Some(&change));
+        let written = tokio::time::timeout(PATIENCE, writing).await;
+        written.expect("the clock need not move").expect(200);
+    }
+    // What was begun gives its claims back as soon as the clock shows that its turn does not come.
+    let path = format!("/Users/{}", ids[0]);
+    let before = house.clock.now();
+    house
+        .ask_in_time("PATCH", &path, Some(&change))
+        .await
+        .expect(200);
+    let waited = house.clock.now().since(before);
+    assert!(waited <= SECOND * 4, "waited {waited:?}");
+}
+
+/// Both kinds of daily limit close the class until the application says, and the report says why.
+#[tokio::test]
+async fn a_daily_limit_closes_the_class_until_its_date() {
+    let house = House::with(paced("")).await;
+    let until_then = house.clock.now().plus(SECOND * 9_000);
+    let text = "You have reached the maximum daily rate limit for this API. Refer to the response header for details on when you can make another request.";
+    fail(&house, 1, Some(&until_then.rfc3339()), text);
+    let body = user("daily@x.example");
+    house.ask("POST", "/Users", Some(&body)).await.expect(201);
+    let (_, status, code) = house.last();
+    assert_eq!((status.as_str(), code.as_str()), ("queued", "paced"));
+    let seen = look(&house);
+    assert_eq!(seen.light.not_before, Some(until_then));
+    assert_eq!(
+        (seen.light.rate.0, seen.medium.not_before),
+        (LIGHT * 1_000, None)
+    );
+    house.clock.advance(SECOND * 8_999);
+    let state = house.sandbox.state();
+    assert_eq!(state.calls().len(), 1);
+    // A tenth of the wait at most spreads what comes back.
+    house.clock.advance(SECOND * 901);
+    until("the account", || state.account("daily@x.example").is_some()).await;
 }
 
 #[tokio::test]

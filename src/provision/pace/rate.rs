@@ -35,11 +35,14 @@ impl Rate {
         (self.0 / 1_000 / BURST).max(1)
     }
 
-    /// How fast the bucket behind the burst fills: burst and filling together are never more than this rate in any
-    /// stretch of a second.
+    /// How fast the bucket behind the burst fills: burst and filling together are less than this rate in any stretch of
+    /// a second, as calls that were let go one by one may arrive closer together.
     #[must_use]
     pub fn filling(self) -> Self {
-        Self(self.0 - (self.burst() - 1) * 1_000)
+        match self.burst() {
+            1 => self,
+            burst => Self(self.0 - burst * 1_000),
+        }
     }
 
     /// How long `calls` take at this rate.
