@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -18,24 +18,38 @@ use crate::clock::Timestamp;
 
 /// So many a second, so many at once.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct Bucket(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     limiter: RateLimiter<NotKeyed, InMemoryState, Hand, NoOpMiddleware<Nanos>>,
+    burst: NonZeroU32,
     hand: Hand,
-    last: Mutex<Option<Timestamp>>,
+    last: Option<Timestamp>,
 }
 
 impl Bucket {
     /// A full bucket. Zero counts as one.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Self {
-        let positive = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(positive(per_second)).allow_burst(positive(burst));
+        Self::of(Quota::per_second(positive(per_second)), burst)
+    }
+
+    /// A full bucket that fills by one each `period`. Zero counts as one, and as one nanosecond.
+    #[must_use]
+    pub fn every(period: Duration, burst: u32) -> Self {
+        Self::of(quota(period), burst)
+    }
+
+    fn of(quota: Quota, burst: u32) -> Self {
         let hand = Hand::default();
-        Self {
-            limiter: RateLimiter::direct_with_clock(quota, hand.clone()),
+        let burst = positive(burst);
+        Self(Mutex::new(Inner {
+            limiter: RateLimiter::direct_with_clock(quota.allow_burst(burst), hand.clone()),
+            burst,
             hand,
-            last: Mutex::new(None),
-        }
+            last: None,
+        }))
     }
 
     /// Takes one.
@@ -44,14 +58,51 @@ impl Bucket {
     /// Nothing is there: how long until there is, if nobody else takes it.
     pub fn take(&self, now: Timestamp) -> Result<(), Duration> {
         // The lock orders time with the check; nothing in between can block.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = last.map_or(Duration::ZERO, |last| now.since(last));
-        *last = Some(now);
-        self.hand.turn(passed);
-        self.limiter
-            .check()
-            .map_err(|not_until| not_until.wait_time_from(self.hand.now()))
+        let mut inner = self.lock();
+        inner.turn(now);
+        let checked = inner.limiter.check();
+        checked.map_err(|not_until| not_until.wait_time_from(inner.hand.now()))
     }
+
+    /// From `now` on it fills by one each `period` and holds at most `burst`. What was in it stays in it: a change is
+    /// no occasion to take more.
+    pub fn refit(&self, period: Duration, burst: u32, now: Timestamp) {
+        let mut inner = self.lock();
+        inner.turn(now);
+        let burst = positive(burst);
+        // governor does not tell what is left, but it can be taken out and counted.
+        let mut left = 0;
+        while left < inner.burst.get() && inner.limiter.check().is_ok() {
+            left += 1;
+        }
+        let quota = quota(period).allow_burst(burst);
+        inner.limiter = RateLimiter::direct_with_clock(quota, inner.hand.clone());
+        inner.burst = burst;
+        for _ in left..burst.get() {
+            let _taken = inner.limiter.check();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn turn(&mut self, now: Timestamp) {
+        let passed = self.last.map_or(Duration::ZERO, |last| now.since(last));
+        self.last = Some(now);
+        self.hand.turn(passed);
+    }
+}
+
+fn positive(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+fn quota(period: Duration) -> Quota {
+    // Nothing but zero has no quota.
+    Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MAX))
 }
 
 /// Time as governor reads it: nanoseconds that have passed for this bucket.
@@ -115,6 +166,25 @@ mod tests {
                 (1_000_100, Ok(())),
             ],
         );
+    }
+
+    #[test]
+    fn a_new_rate_is_no_occasion_to_take_more() {
+        let bucket = Bucket::every(Duration::from_millis(100), 4);
+        check(
+            &bucket,
+            &[(5_000, Ok(())), (5_000, Ok(())), (5_000, Ok(()))],
+        );
+        bucket.refit(Duration::from_millis(200), 4, Timestamp(5_000));
+        check(&bucket, &[(5_000, Ok(())), (5_000, Err(200))]);
+        bucket.refit(Duration::from_millis(50), 8, Timestamp(5_000));
+        check(
+            &bucket,
+            &[(5_000, Err(50)), (5_050, Ok(())), (5_050, Err(50))],
+        );
+        // A smaller one spills what it cannot hold.
+        bucket.refit(Duration::from_millis(100), 1, Timestamp(60_000));
+        check(&bucket, &[(60_000, Ok(())), (60_000, Err(100))]);
     }
 
     #[test]

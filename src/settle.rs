@@ -31,12 +31,13 @@ use crate::error::Fault;
 use crate::journal::record::CallRecord;
 use crate::provision::call::Answer;
 use crate::provision::exchange::{Exchange, Outcome, Step};
+use crate::provision::pace::{self, rate::REST};
 use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
 use crate::scim::Handle;
 use crate::store::{ChangeSet, CommitError, Configuration, Configured, Intent, Key, Store};
 use crate::upstream::client::{Called, Upstream};
-use crate::upstream::gate::{Gate, Turn};
+use crate::upstream::gate::{Gate, Permit, Turn};
 
 pub(crate) use draft::absent;
 use verdict::{budget, count, hold, lost, presumed};
@@ -80,8 +81,11 @@ impl Application {
             None => Upstream::new(config, clock.clone())
                 .map_err(|why| format!("{}: {why}", config.name))?,
         };
-        let gate = match before.filter(|before| before.plan.config.pace == config.pace) {
-            Some(before) => before.gate.clone(),
+        let gate = match before {
+            Some(before) => {
+                before.gate.retune(&config.pace);
+                before.gate.clone()
+            }
             None => Gate::new(&config.pace, clock.clone()),
         };
         Ok(Arc::new(Self {
@@ -122,6 +126,10 @@ struct Occasion {
     deadline: Timestamp,
     turn: Turn,
 }
+
+/// How long a worker's exchange waits for its turn while it holds claims: a client that writes to the same person waits
+/// as long, and its own patience is some seconds.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// An exchange that was carried.
 struct Attempt {
@@ -236,6 +244,7 @@ impl Engine {
         application: &Application,
         decision: &mut Decision,
         occasion: Occasion,
+        permit: Option<Permit>,
         if_unknown: impl FnOnce(Weighed) -> ChangeSet,
         held: &mut Vec<Held>,
     ) -> Result<Option<Attempt>, Fault> {
@@ -253,7 +262,9 @@ impl Engine {
         match self.store.intend(intent).await {
             Ok(intent) => {
                 *decision = counted;
-                let (outcome, calls) = self.converse(application, decision, occasion, held).await;
+                let (outcome, calls) = self
+                    .converse(application, decision, occasion, permit, held)
+                    .await;
                 Ok(Some(Attempt {
                     intent,
                     outcome,
@@ -268,20 +279,27 @@ impl Engine {
         }
     }
 
-    /// Carries one exchange until it ends or `deadline` passes. The only place where calls are made.
+    /// Carries one exchange until it ends or `deadline` passes. The only place where calls are made. `permit`: the first
+    /// call's turn, if it was waited for already.
     async fn converse(
         &self,
         application: &Application,
         decision: &Decision,
         occasion: Occasion,
+        mut permit: Option<Permit>,
         held: &mut Vec<Held>,
     ) -> (Outcome, Vec<CallRecord>) {
         let Occasion {
             handle,
             intended,
             deadline,
-            turn,
+            mut turn,
         } = occasion;
+        let queued = turn == Turn::Queued;
+        if queued {
+            // It holds claims by now.
+            turn = Turn::Underway;
+        }
         let mut exchange = Exchange::begin(
             &application.plan,
             decision.act.clone(),
@@ -310,19 +328,36 @@ impl Engine {
                     Step::Call(call) => call,
                 },
             };
-            let passing = application.gate.pass(call.class, turn, deadline);
+            let passing = async {
+                // What was heard since may have closed the gate behind it.
+                let ready = permit.take();
+                match ready.filter(|permit| permit.class() == call.class && permit.holds()) {
+                    Some(permit) => Ok(permit),
+                    None => {
+                        let patience = self.clock.now().plus(PATIENCE);
+                        let patience = if queued {
+                            patience.min(deadline)
+                        } else {
+                            deadline
+                        };
+                        application.gate.pass(call.class, turn, patience).await
+                    }
+                }
+            };
             let permit = match self.unless_cut(passing).await {
                 Some(Ok(permit)) => permit,
                 Some(Err(closed)) => {
-                    let wait = closed.until.since(self.clock.now()).as_secs();
+                    // A line that moves on says no time: not at once all the same.
+                    let wait = closed.until.since(self.clock.now()).max(REST);
                     let why = format!(
-                        "{} is left alone for another {wait} s",
+                        "{} takes no more calls at the moment; this goes on as soon as its turn comes",
                         application.plan.name()
                     );
-                    return (exchange.cut(&why), calls);
+                    return (exchange.put_off(&why, wait), calls);
                 }
                 None => return (exchange.cut(STOPPING), calls),
             };
+            turn = Turn::Underway;
             let calling = application.upstream.call(&call, deadline);
             // It may have been sent: nobody knows.
             let Called { answer, ms, again } = match self.unless_cut(calling).await {
@@ -355,7 +390,8 @@ impl Engine {
                 once_more = Some(call);
                 continue;
             }
-            permit.heard(&exchange.hear(&answer, self.clock.now()));
+            let heard = exchange.hear(&answer, self.clock.now());
+            permit.heard(&heard, status, pace::granted(&answer));
         }
     }
 

@@ -1,4 +1,5 @@
 //! The worker: picks marks that are due and has each settled, one task a mark, as many at once as the application takes.
+//! It stands in the gate's line first and picks when its turn has come, so that nobody is claimed only to wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +9,19 @@ use tokio::task::JoinSet;
 
 use crate::clock::Timestamp;
 use crate::error::Fault;
+use crate::provision::call::Class;
 use crate::scim::Handle;
 use crate::settle::{Application, Engine};
-
-/// How many due marks are looked at in one go.
-const PAGE: usize = 64;
+use crate::upstream::gate::{Permit, Turn};
 
 /// After this, a mark whose turn failed for a reason of ours (claims, a full queue) is looked at again.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Starts two loops for each application: one sends, the other sweeps when a changed configuration asks for it. They end, their exchanges finished, when `drain` becomes true.
+/// A class that has to wait longer than this does not stop what needs another.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Starts two loops for each application: one sends, the other sweeps when a changed configuration asks for it. They end,
+/// their exchanges finished, when `drain` becomes true.
 pub fn start(engine: &Arc<Engine>, drain: &watch::Sender<bool>, loops: &mut JoinSet<()>) {
     for application in &engine.applications {
         // Nobody knows yet whether something is to be counted first.
@@ -41,6 +45,7 @@ async fn run(
 ) {
     let mut busy: JoinSet<Handle> = JoinSet::new();
     let mut taken: Vec<Handle> = Vec::new();
+    let mut permit: Option<Permit> = None;
     let mut committed = engine.store.committed();
     // Nothing is sent on the strength of what was restored before a person says that it is right.
     tokio::select! {
@@ -52,27 +57,29 @@ async fn run(
         let picked = if *rests.borrow_and_update() {
             Ok(Picked::Until(Timestamp::NEVER))
         } else {
-            pick(&engine, &application, &taken)
+            pick(&engine, &application, &taken, permit.as_ref())
         };
-        let wake = match picked {
-            Ok(Picked::Marks(handles)) => {
-                for handle in handles {
-                    taken.push(handle);
-                    busy.spawn(turn(
-                        Arc::clone(&engine),
-                        Arc::clone(&application),
-                        handle,
-                        drain.clone(),
-                    ));
-                }
-                None
+        let (wake, line) = match picked {
+            Ok(Picked::Mark { handle, calls }) => {
+                taken.push(handle);
+                busy.spawn(turn(
+                    Arc::clone(&engine),
+                    Arc::clone(&application),
+                    handle,
+                    permit.take_if(|_| calls),
+                    drain.clone(),
+                ));
+                continue;
             }
-            Ok(Picked::Until(due)) => Some(due),
+            Ok(Picked::Line(class)) => (None, Some(class)),
+            Ok(Picked::Until(due)) => (Some(due), None),
             Err(fault) => {
                 tracing::error!(application = application.plan.name(), error = %fault, "the worker cannot read its marks");
-                Some(engine.clock.now().plus(SOON))
+                (Some(engine.clock.now().plus(SOON)), None)
             }
         };
+        // A turn that nobody takes is left to others.
+        permit = None;
         tokio::select! {
             _ = drain.changed() => {}
             Ok(()) = rests.changed() => {}
@@ -85,63 +92,105 @@ async fn run(
                 }
             }
             () = engine.clock.sleep_until(wake.unwrap_or(Timestamp::NEVER)), if wake.is_some() => {}
-            _ = committed.changed(), if taken.len() < application.plan.config.pace.concurrency => {}
+            // What is committed meanwhile is seen when the turn has come: it goes to whatever is first then.
+            _ = committed.changed(), if line.is_none() && taken.len() < application.plan.config.pace.concurrency => {}
+            passed = stand(&engine, &application, line) => permit = passed,
         }
     }
+    drop(permit);
     // What is under way is finished and committed; what is left stays marked.
     while busy.join_next().await.is_some() {}
 }
 
+/// Waits for the worker's turn in the line of a class; for ever in none.
+async fn stand(engine: &Engine, application: &Application, line: Option<Class>) -> Option<Permit> {
+    let Some(class) = line else {
+        return std::future::pending().await;
+    };
+    let gate = &application.gate;
+    match gate.pass(class, Turn::Queued, Timestamp::NEVER).await {
+        Ok(permit) => Some(permit),
+        Err(closed) => {
+            engine.clock.sleep_until(closed.until).await;
+            None
+        }
+    }
+}
+
 enum Picked {
-    /// These are due.
-    Marks(Vec<Handle>),
+    /// This one has its turn; whether it calls the application, and so uses the permit.
+    Mark { handle: Handle, calls: bool },
+    /// The first one that is due has to stand in this line.
+    Line(Class),
     /// Nothing to do before then, or before a commit sets a mark.
     Until(Timestamp),
 }
 
-fn pick(engine: &Engine, application: &Application, taken: &[Handle]) -> Result<Picked, Fault> {
+/// What to do next: one mark a time, so that each turn at the application goes to whoever is first at that moment. A
+/// burst of marks waits on disk; neither memory nor claims are spent on it.
+fn pick(
+    engine: &Engine,
+    application: &Application,
+    taken: &[Handle],
+    permit: Option<&Permit>,
+) -> Result<Picked, Fault> {
     let name = application.plan.name();
     let now = engine.clock.now();
-    let room = application
-        .plan
-        .config
-        .pace
-        .concurrency
-        .saturating_sub(taken.len());
-    if room == 0 {
-        return Ok(Picked::Until(Timestamp::NEVER));
-    }
-    if let Some(until) = application.gate.closed(now) {
-        return Ok(Picked::Until(until));
-    }
+    let concurrency = application.plan.config.pace.concurrency;
     // While the application is being tried again, one call at most finds out whether it is back.
     let room = if application.gate.probing() {
-        1_usize.saturating_sub(taken.len())
+        1
     } else {
-        room
+        concurrency
     };
+    if taken.len() >= room {
+        return Ok(Picked::Until(Timestamp::NEVER));
+    }
+    if permit.is_none()
+        && let Some(until) = application.gate.closed(now)
+    {
+        return Ok(Picked::Until(until));
+    }
     let view = engine.store.view()?;
-    let due = view.due(name, now, PAGE.max(taken.len() + room))?;
-    let fresh: Vec<Handle> = due
-        .into_iter()
-        .map(|mark| mark.handle)
-        .filter(|handle| !taken.contains(handle))
-        .take(room)
-        .collect();
-    if fresh.is_empty() {
+    let Some(handle) = view.next(name, now, taken)? else {
         let next = view.next_due(name)?.filter(|due| *due > now);
         return Ok(Picked::Until(next.unwrap_or(Timestamp::NEVER)));
-    }
-    Ok(Picked::Marks(fresh))
+    };
+    drop(view);
+    let picked = match engine.foresee(handle, application)? {
+        None => Picked::Mark {
+            handle,
+            calls: false,
+        },
+        Some(class) if permit.is_some_and(|permit| permit.class() == class) => Picked::Mark {
+            handle,
+            calls: true,
+        },
+        // Closed for long, it must not stop what needs another class: its turn puts it off until then.
+        Some(Class::Medium) if rests(application, now) => Picked::Mark {
+            handle,
+            calls: false,
+        },
+        Some(class) => Picked::Line(class),
+    };
+    Ok(picked)
+}
+
+/// Whether look-ups have to wait for long.
+fn rests(application: &Application, now: Timestamp) -> bool {
+    let gate = &application.gate;
+    gate.hopeless(Class::Medium, Turn::Underway, now, now.plus(LONG))
+        .is_some()
 }
 
 async fn turn(
     engine: Arc<Engine>,
     application: Arc<Application>,
     handle: Handle,
+    permit: Option<Permit>,
     mut drain: watch::Receiver<bool>,
 ) -> Handle {
-    match engine.deliver(handle, &application).await {
+    match engine.deliver(handle, &application, permit).await {
         Ok(_) => {}
         Err(fault) => {
             tracing::warn!(application = application.plan.name(), error = %fault, "a delivery is put off");

@@ -13,6 +13,7 @@ pub mod restore;
 pub mod sandbox;
 pub mod serve;
 mod socket;
+pub mod status;
 pub mod test;
 pub mod token;
 
@@ -65,6 +66,8 @@ enum Command {
     Restore(restore::Args),
     /// Says that what was restored is right: writes are taken again, and every account is read back
     Confirm(confirm::Args),
+    /// Shows how a running gateway and its applications are
+    Status(status::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -82,6 +85,7 @@ impl Command {
             Self::Backup(args) => backup::run(args),
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
+            Self::Status(args) => status::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }

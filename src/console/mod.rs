@@ -3,6 +3,7 @@
 
 mod backup;
 pub mod route;
+pub mod status;
 mod test;
 
 use std::path::Path;
@@ -17,7 +18,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::Fault;
 use crate::gateway::{Gateway, Phase};
 use crate::journal::report::Query;
@@ -55,16 +56,19 @@ pub struct Console {
     gateway: Arc<Gateway>,
     clock: Clock,
     backup: backup::UnderWay,
+    started: Timestamp,
 }
 
 impl Console {
     /// A console for a gateway.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
+        let started = clock.now();
         Self {
             gateway,
             clock,
             backup: backup::UnderWay::default(),
+            started,
         }
     }
 
@@ -171,6 +175,7 @@ impl Console {
             Ok(Route::BackupProgress) => Ok(self.backup_progress()),
             Ok(Route::Confirm) => self.confirm().await,
             Ok(Route::Restored) => self.restored(),
+            Ok(Route::Status) => self.status().await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))
@@ -195,6 +200,16 @@ impl Console {
         Ok(json!({"commits": commits, "rows": rows, "notes": notes, "notes_dropped": notes_dropped})
             .to_string()
             .into_bytes())
+    }
+
+    /// How the gateway and its applications are.
+    async fn status(&self) -> Result<Vec<u8>, Fault> {
+        let (phase, engine) = (*self.gateway.phase.borrow(), self.gateway.engine());
+        let (started, now) = (self.started, self.clock.now());
+        let work = move || status::status(phase, started, now, engine.as_ref());
+        let status = tokio::task::spawn_blocking(work).await;
+        let status = status.map_err(|died| Fault::Internal(died.to_string()))??;
+        serde_json::to_vec(&status).map_err(|why| Fault::Internal(why.to_string()))
     }
 
     async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {

@@ -23,11 +23,13 @@ pub enum Route {
     Confirm,
     /// `GET /confirm`: what was restored and is not confirmed.
     Restored,
+    /// `GET /status`
+    Status,
 }
 
 impl Route {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Healthz,
         Self::Readyz,
         Self::Report,
@@ -37,6 +39,7 @@ impl Route {
         Self::BackupProgress,
         Self::Confirm,
         Self::Restored,
+        Self::Status,
     ];
 
     /// Its method and path.
@@ -52,6 +55,7 @@ impl Route {
             Self::BackupProgress => ("GET", "/backup"),
             Self::Confirm => ("POST", "/confirm"),
             Self::Restored => ("GET", "/confirm"),
+            Self::Status => ("GET", "/status"),
         }
     }
 

@@ -71,9 +71,45 @@ pub enum Answer {
         body: Vec<u8>,
         /// `Retry-After`, in whichever of its forms (seconds, HTTP date, ISO 8601), from the moment of the answer.
         retry_after: Option<Duration>,
+        /// What its rate-limit headers say.
+        limits: Limits,
     },
     /// Surely not sent: no connection was had.
     NotSent(String),
     /// It may have been sent, and no whole answer came.
     Lost(String),
+}
+
+/// What an answer's rate-limit headers say. Zoom's names, which others share (`X-RateLimit-Type`, `X-RateLimit-Limit`,
+/// `X-RateLimit-Reset`); all may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Which limit is meant.
+    pub span: Option<Span>,
+    /// Calls that the limit allows in its span.
+    pub granted: Option<u32>,
+    /// How long until the limit starts anew, from the moment of the answer.
+    pub reset: Option<Duration>,
+}
+
+/// What a limit counts over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// `QPS`: a second.
+    Second,
+    /// `Daily-limit`: a day.
+    Day,
+}
+
+#[cfg(test)]
+impl Answer {
+    /// An answer without headers.
+    pub(crate) fn reply(status: u16, body: &str, retry_after: Option<u64>) -> Self {
+        Self::Reply {
+            status,
+            body: body.into(),
+            retry_after: retry_after.map(Duration::from_secs),
+            limits: Limits::default(),
+        }
+    }
 }

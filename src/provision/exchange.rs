@@ -55,6 +55,13 @@ pub enum End {
         /// `Retry-After`.
         retry_after: Option<Duration>,
     },
+    /// Too many calls: nobody failed, and the same is tried again after that time.
+    Limited {
+        /// Why.
+        detail: String,
+        /// How long to wait at least.
+        wait: Duration,
+    },
     /// Sent, and no answer came.
     Unknown(String),
     /// A look-up's miss does not count yet: look again then.
@@ -243,10 +250,13 @@ impl<'a> Exchange<'a> {
             (Heard::Unavailable(_), pace::Heard::Well) => pace::Heard::Unavailable(retry_after),
             (_, shown) => shown,
         };
-        self.at = match heard {
-            Heard::Unavailable(detail) => self.unavailable(detail, retry_after),
-            Heard::Ambiguous(detail) => self.ambiguous(detail, now),
-            heard => self.settled(heard, now),
+        self.at = match (heard, shown) {
+            (Heard::Unavailable(detail), pace::Heard::Limited(limited)) => {
+                self.limited(detail, limited.patience())
+            }
+            (Heard::Unavailable(detail), _) => self.unavailable(detail, retry_after),
+            (Heard::Ambiguous(detail), _) => self.ambiguous(detail, now),
+            (heard, _) => self.settled(heard, now),
         };
         shown
     }
@@ -284,6 +294,15 @@ impl<'a> Exchange<'a> {
             },
         };
         self.outcome(end)
+    }
+
+    /// Ends it before a call, because that call's turn comes too late: nobody failed.
+    #[must_use]
+    pub fn put_off(mut self, why: &str, wait: Duration) -> Outcome {
+        if !matches!(self.at, At::End(_)) {
+            self.at = self.limited(why.to_owned(), wait);
+        }
+        self.cut(why)
     }
 
     fn aim(&self) -> Aim {
@@ -362,6 +381,13 @@ impl<'a> Exchange<'a> {
                 detail,
                 retry_after,
             }),
+        }
+    }
+
+    fn limited(&mut self, detail: String, wait: Duration) -> At {
+        match self.at {
+            At::ReadNew => At::End(End::Done),
+            _ => At::End(End::Limited { detail, wait }),
         }
     }
 

@@ -1,12 +1,14 @@
 //! An application's patience: when it may be called again after it said, or showed, that it cannot answer now. Pure.
 //!
-//! How many calls a second and how many at once is not decided here; [`crate::upstream::gate`] holds those, asks this
-//! module and does the waiting.
+//! Being unable ([`Health`]) is about the whole application and backs off; being asked to slow down ([`Limit`]) is no
+//! failure and is about one rate class ([`rate::Pace`]). [`crate::upstream::gate`] asks both and does the waiting.
+
+pub mod rate;
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::provision::call::Answer;
+use crate::provision::call::{Answer, Limits, Span};
 
 /// The first back-off; each further failure doubles it.
 pub const FIRST: Duration = Duration::from_secs(1);
@@ -22,8 +24,92 @@ pub enum Heard {
     Well,
     /// It cannot, now; with its Retry-After, if it named one.
     Unavailable(Option<Duration>),
+    /// It answers, and wants fewer calls.
+    Limited(Limited),
     /// Something was sent and nothing whole came back.
     Lost,
+}
+
+/// A 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// What there was too much of.
+    pub limit: Limit,
+    /// How long the application asks to wait; never zero.
+    pub wait: Option<Duration>,
+    /// The wait is for calls of every class: it was asked for in so many words and nothing says which calls are meant.
+    pub every_class: bool,
+}
+
+/// What there was too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Calls in a second.
+    Rate,
+    /// Calls in a day.
+    Day,
+    /// Calls at once about one account.
+    Concurrency,
+}
+
+/// How long an account rests after a 429 for calls at once.
+const SETTLE: Duration = Duration::from_secs(2);
+
+impl Limited {
+    /// Reads a 429. Zoom says which limit it is in a header or in its text
+    /// (<https://developers.zoom.us/docs/api/rate-limits/>).
+    #[must_use]
+    pub fn of(body: &[u8], retry_after: Option<Duration>, limits: Limits) -> Self {
+        let text = body.get(..1_024).unwrap_or(body).to_ascii_lowercase();
+        let says = |what: &str| {
+            text.windows(what.len())
+                .any(|found| found == what.as_bytes())
+        };
+        let limit = if says("concurrent") || says("disassociate this user") {
+            Limit::Concurrency
+        } else if limits.span == Some(Span::Day) || says("daily") {
+            Limit::Day
+        } else {
+            Limit::Rate
+        };
+        // Zero, or a date that has passed by a clock's skew, names no wait.
+        let named = |wait: Option<Duration>| wait.filter(|wait| !wait.is_zero());
+        Self {
+            limit,
+            wait: named(retry_after).or(named(limits.reset)),
+            every_class: limit == Limit::Rate
+                && limits.span.is_none()
+                && named(retry_after).is_some(),
+        }
+    }
+
+    /// How long what was refused waits before it is tried again.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.wait.unwrap_or(match self.limit {
+            Limit::Rate => rate::REST,
+            Limit::Day => rate::DAY,
+            Limit::Concurrency => SETTLE,
+        })
+    }
+}
+
+/// The calls a second that an answer says the application allows.
+#[must_use]
+pub fn granted(answer: &Answer) -> Option<u32> {
+    match answer {
+        // Without its span the number may count minutes or hours, as it does with other servers.
+        Answer::Reply {
+            limits:
+                Limits {
+                    span: Some(Span::Second),
+                    granted,
+                    ..
+                },
+            ..
+        } => *granted,
+        Answer::Reply { .. } | Answer::NotSent(_) | Answer::Lost(_) => None,
+    }
 }
 
 impl Heard {
@@ -33,7 +119,13 @@ impl Heard {
     pub fn of(answer: &Answer) -> Self {
         match answer {
             Answer::Reply {
-                status: 401 | 403 | 408 | 425 | 429 | 500..,
+                status: 429,
+                body,
+                retry_after,
+                limits,
+            } => Self::Limited(Limited::of(body, *retry_after, *limits)),
+            Answer::Reply {
+                status: 401 | 403 | 408 | 425 | 500..,
                 retry_after,
                 ..
             } => Self::Unavailable(*retry_after),
@@ -61,7 +153,7 @@ impl Health {
     pub fn heard(self, now: Timestamp, heard: &Heard) -> Self {
         match *heard {
             // A `not_before` still ahead was asked for by a later call than this one: it stands.
-            Heard::Well => Self {
+            Heard::Well | Heard::Limited(_) => Self {
                 failures: 0,
                 lost: 0,
                 ..self
@@ -180,21 +272,94 @@ mod tests {
 
     #[test]
     fn answers_are_read() {
-        let reply = |status, retry_after| Answer::Reply {
-            status,
-            body: Vec::new(),
-            retry_after,
-        };
-        let wait = Some(Duration::from_secs(9));
+        let reply = |status, retry_after| Answer::reply(status, "", retry_after);
+        let (nine, wait) = (Some(9), Some(Duration::from_secs(9)));
         for status in [200, 201, 204, 301, 400, 404, 409, 422] {
-            assert_eq!(Heard::of(&reply(status, wait)), Heard::Well, "{status}");
+            assert_eq!(Heard::of(&reply(status, nine)), Heard::Well, "{status}");
         }
-        for status in [401, 403, 408, 425, 429, 500, 502, 503, 504, 599] {
-            let heard = Heard::of(&reply(status, wait));
+        for status in [401, 403, 408, 425, 500, 502, 503, 504, 599] {
+            let heard = Heard::of(&reply(status, nine));
             assert_eq!(heard, Heard::Unavailable(wait), "{status}");
         }
         assert_eq!(Heard::of(&Answer::NotSent(String::new())), DOWN);
         assert_eq!(Heard::of(&Answer::Lost(String::new())), Heard::Lost);
+    }
+
+    /// (text, Retry-After, span, reset) and what is read from it: limit, wait, every class.
+    #[test]
+    fn what_there_was_too_much_of() {
+        let rate =
+            "You have reached the maximum per-second rate limit for this API. Try again later.";
+        let day = "You have reached the maximum daily rate limit for this API. Refer to the response header for details on when you can make another request.";
+        let once = "Too many concurrent requests. A request to disassociate this user has already been made.";
+        let (second, daily) = (Some(Span::Second), Some(Span::Day));
+        let table = [
+            ("", None, None, None, Limit::Rate, None, false),
+            ("", Some(7), None, None, Limit::Rate, Some(7), true),
+            ("", Some(0), None, Some(0), Limit::Rate, None, false),
+            (rate, None, None, None, Limit::Rate, None, false),
+            (rate, None, second, Some(1), Limit::Rate, Some(1), false),
+            (rate, Some(3), second, Some(1), Limit::Rate, Some(3), false),
+            (day, None, None, None, Limit::Day, None, false),
+            (day, Some(900), None, None, Limit::Day, Some(900), false),
+            ("", Some(900), daily, None, Limit::Day, Some(900), false),
+            (once, None, None, None, Limit::Concurrency, None, false),
+            (
+                once,
+                None,
+                second,
+                Some(1),
+                Limit::Concurrency,
+                Some(1),
+                false,
+            ),
+        ];
+        for (text, retry_after, span, reset, limit, wait, every_class) in table {
+            let limits = Limits {
+                span,
+                granted: None,
+                reset: reset.map(Duration::from_secs),
+            };
+            let seconds = |wait: Option<u64>| wait.map(Duration::from_secs);
+            let read = Limited::of(text.as_bytes(), seconds(retry_after), limits);
+            let want = Limited {
+                limit,
+                wait: seconds(wait),
+                every_class,
+            };
+            assert_eq!(read, want, "{text:?} {retry_after:?} {span:?}");
+            assert!(!read.patience().is_zero());
+        }
+        let told = Heard::of(&Answer::reply(429, rate, None));
+        assert!(matches!(told, Heard::Limited(_)), "{told:?}");
+    }
+
+    #[test]
+    fn only_what_counts_a_second_is_granted() {
+        let with = |span| Answer::Reply {
+            status: 200,
+            body: Vec::new(),
+            retry_after: None,
+            limits: Limits {
+                span,
+                granted: Some(20),
+                reset: None,
+            },
+        };
+        assert_eq!(granted(&with(Some(Span::Second))), Some(20));
+        assert_eq!(granted(&with(Some(Span::Day))), None);
+        assert_eq!(granted(&with(None)), None);
+        assert_eq!(granted(&Answer::NotSent(String::new())), None);
+    }
+
+    #[test]
+    fn to_be_asked_to_slow_down_is_to_be_answered() {
+        let limited = Heard::of(&Answer::reply(429, "", Some(30)));
+        check(&[
+            (100, DOWN, 1, 101),
+            (101, limited, 0, 101),
+            (102, DOWN, 1, 103),
+        ]);
     }
 
     fn heard() -> impl Strategy<Value = Heard> {
@@ -222,7 +387,7 @@ mod tests {
                         prop_assert!(next.not_before > now);
                         prop_assert!(next.not_before >= now.plus(asked.unwrap_or_default()));
                     }
-                    Heard::Well => prop_assert_eq!(next.failures, 0),
+                    Heard::Well | Heard::Limited(_) => prop_assert_eq!(next.failures, 0),
                     Heard::Lost => prop_assert!(
                         next.not_before <= health.not_before.max(now.plus(LONGEST))
                     ),

@@ -225,6 +225,23 @@ pub fn weigh(
             };
             (say(status, "unavailable", detail), retry(*retry_after))
         }
+        End::Limited { detail, wait } => {
+            let status = if outcome.effect {
+                Status::Unknown
+            } else {
+                Status::Queued
+            };
+            // No attempt failed: the ladder is for failures. A tenth more, so that not all come back at once.
+            let tenth = u64::try_from(wait.as_millis() / 10).unwrap_or(0);
+            let due = Due {
+                at: now
+                    .plus(*wait)
+                    .plus(Duration::from_millis(dice % (tenth + 1))),
+                attempts,
+                lane,
+            };
+            (say(status, "paced", detail), Some(due))
+        }
         End::Unknown(detail) => (say(Status::Unknown, "no_answer", detail), retry(None)),
         End::Later(at) => {
             let due = Due {
@@ -313,5 +330,24 @@ fn after(
             attempts: 0,
             lane,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_is_kept_give_or_take_a_fifth() {
+        for (attempts, seconds) in [(0, 1), (1, 5), (2, 30), (7, 21_600), (99, 21_600)] {
+            for dice in [0, 1, 77_777, u64::MAX] {
+                let wait = back_off(attempts, dice).as_millis();
+                let rung = seconds * 1_000;
+                assert!(
+                    (rung * 4 / 5..=rung * 6 / 5).contains(&wait),
+                    "{attempts}: {wait}"
+                );
+            }
+        }
     }
 }

@@ -9,14 +9,45 @@ use crate::claims::{Claim, Held};
 use crate::config::shape::Mode;
 use crate::error::Fault;
 use crate::journal::record::Status;
-use crate::provision::plan::{self, Act};
+use crate::provision::call::Class;
+use crate::provision::exchange::{Exchange, Step};
+use crate::provision::plan::{self, Act, Decision};
 use crate::provision::weigh::{self, Weighed};
 use crate::scim::{Handle, Resource};
 use crate::store::{ChangeSet, Mark, MarkEdit};
-use crate::upstream::gate::Turn;
+use crate::upstream::gate::{Permit, Turn};
 
 impl Engine {
-    /// Settles a mark: the worker's half of the same path. `Ok(None)`: there was nothing to do.
+    /// The class of the first call that settling a mark would make; `None`: it makes none. A guess without claims, for
+    /// waiting in the right line before anything is claimed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn foresee(
+        &self,
+        handle: Handle,
+        application: &Application,
+    ) -> Result<Option<Class>, Fault> {
+        if application.plan.config.mode != Mode::Live {
+            return Ok(None);
+        }
+        let Some(resource) = self.store.view()?.resource(handle)? else {
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let Decision { act, link, .. } = plan::plan(&application.plan, &resource, now);
+        if act == Act::Nothing {
+            return Ok(None);
+        }
+        let mut exchange = Exchange::begin(&application.plan, act, link, now);
+        Ok(match exchange.step() {
+            Step::Call(call) => Some(call.class),
+            Step::Claim(_) | Step::End(_) => None,
+        })
+    }
+
+    /// Settles a mark: the worker's half of the same path. `permit`: the first call's turn, as [`Engine::foresee`] told
+    /// its class. `Ok(None)`: there was nothing to do.
     ///
     /// # Errors
     /// The mark stands and will be taken up again.
@@ -24,13 +55,22 @@ impl Engine {
         &self,
         handle: Handle,
         application: &Application,
+        mut permit: Option<Permit>,
     ) -> Result<Option<Status>, Fault> {
         let begun = self.clock.now();
         let patience = begun.plus(self.patience());
         let name = application.plan.name();
         let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
         for _ in 0..TRIES {
-            let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
+            // Whoever holds them may stand in the gate's line: a place is not kept from them.
+            let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
+            let held = match at_once {
+                Ok(held) => held,
+                Err(_) => {
+                    permit = None;
+                    self.claims.acquire(&wanted, patience, &self.clock).await?
+                }
+            };
             let view = self.store.view()?;
             let now = self.clock.now();
             let Some(mark) = view.mark(handle, name)?.filter(|mark| mark.due <= now) else {
@@ -50,7 +90,9 @@ impl Engine {
                 });
             }
             if held.covers(&needed) {
-                return self.carry_on(resource, mark, application, held).await;
+                return self
+                    .carry_on(resource, mark, application, permit, held)
+                    .await;
             }
             drop(held);
             wanted = needed;
@@ -63,6 +105,7 @@ impl Engine {
         resource: Resource,
         mark: Mark,
         application: &Application,
+        permit: Option<Permit>,
         held: Held,
     ) -> Result<Option<Status>, Fault> {
         let now = self.clock.now();
@@ -95,7 +138,14 @@ impl Engine {
                 outcome,
                 calls,
             }) = self
-                .attempt(application, &mut decision, occasion, if_unknown, &mut held)
+                .attempt(
+                    application,
+                    &mut decision,
+                    occasion,
+                    permit,
+                    if_unknown,
+                    &mut held,
+                )
                 .await?
             {
                 settles = Some(intent);

@@ -126,6 +126,12 @@ pub(super) fn verdict(
             detail: detail.clone(),
             uniqueness: *uniqueness,
         }),
+        End::Limited { wait, .. }
+            if !outcome.sent
+                && application.plan.config.when_unavailable == WhenUnavailable::Refuse =>
+        {
+            Some(away(application, wait.as_secs().max(1)))
+        }
         End::Unavailable { retry_after, .. }
             if !outcome.sent
                 && application.plan.config.when_unavailable == WhenUnavailable::Refuse =>

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::shape::{DeliveryMode, Mode, OutOfScope, WhenUnavailable};
 use crate::error::Fault;
 use crate::journal::record::{CallRecord, Operation, Status};
+use crate::provision::call::Class;
 use crate::provision::exchange::Outcome;
 use crate::provision::plan::{Act, Decision};
 use crate::provision::weigh::{self, Weighed};
@@ -119,7 +120,7 @@ impl Engine {
         let place = self.store.reserve()?;
         let now = self.clock.now();
         let inline = match self.pick(&prepared).filter(|_| !asked.queued) {
-            Some(at) => self.reachable(asked, &prepared, at, now).await?,
+            Some(at) => self.reachable(asked, &prepared, at, begun).await?,
             None => None,
         };
         let mut tried = None;
@@ -138,7 +139,14 @@ impl Engine {
                 self.change_set(asked, &prepared, weighed, &marks, None)
             };
             tried = self
-                .attempt(&application, &mut decision, occasion, if_unknown, &mut held)
+                .attempt(
+                    &application,
+                    &mut decision,
+                    occasion,
+                    None,
+                    if_unknown,
+                    &mut held,
+                )
                 .await?
                 .map(|attempt| (at, attempt));
             prepared.decisions[at] = decision;
@@ -253,16 +261,22 @@ impl Engine {
         self.applications.iter().enumerate().find_map(immediate)
     }
 
-    /// The application that is asked now, unless it is left alone for the moment.
+    /// The application that is asked now, unless it is left alone for the moment, or more stand in line than it can take
+    /// while this client waits: then nothing is gained by standing there too.
     async fn reachable(
         &self,
         asked: &Asked<'_>,
         prepared: &Prepared,
         at: usize,
-        now: Timestamp,
+        begun: Timestamp,
     ) -> Result<Option<usize>, Fault> {
         let application = &self.applications[at];
-        let Some(until) = application.gate.closed(now) else {
+        let now = self.clock.now();
+        let deadline = begun.plus(application.plan.config.wait);
+        // Nearly every exchange begins with a light call.
+        let gate = &application.gate;
+        let hopeless = || gate.hopeless(Class::Light, Turn::Inline, now, deadline);
+        let Some(until) = gate.closed(now).or_else(hopeless) else {
             return Ok(Some(at));
         };
         if application.plan.config.when_unavailable == WhenUnavailable::Refuse

@@ -17,6 +17,36 @@ pub const CAUSES: usize = 8;
 
 const LANES: [Lane; 4] = [Lane::Deactivate, Lane::Create, Lane::Update, Lane::Group];
 
+/// How many marks stand in a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneCount {
+    /// The lane.
+    pub lane: Lane,
+    /// Due now.
+    pub due: u64,
+    /// Due later: retries, and what waits for its time.
+    pub later: u64,
+    /// Due only when a person or a change makes it so: held, simulated.
+    pub parked: u64,
+    /// Since when the first one is due.
+    pub oldest: Option<Timestamp>,
+    /// There are more than were looked at.
+    pub more: bool,
+}
+
+impl LaneCount {
+    fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            due: 0,
+            later: 0,
+            parked: 0,
+            oldest: None,
+            more: false,
+        }
+    }
+}
+
 /// A mark's row; resource and application are its key.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
@@ -168,18 +198,10 @@ impl View {
     /// As [`View::mark`].
     pub fn due(&self, application: &str, now: Timestamp, limit: usize) -> Result<Vec<Mark>, Fault> {
         let mut handles = Vec::new();
-        for lane in LANES {
-            if handles.len() >= limit {
-                break;
-            }
-            self.due_keys(application, lane, Timestamp(0), |due, handle| {
-                let due = due <= now && due != Timestamp::NEVER;
-                if due {
-                    handles.push(handle);
-                }
-                due && handles.len() < limit
-            })?;
-        }
+        self.each_due(application, now, |handle| {
+            handles.push(handle);
+            handles.len() < limit
+        })?;
         let mut found = Vec::with_capacity(handles.len());
         for handle in handles {
             let mark = self.mark(handle, application)?.ok_or_else(|| {
@@ -188,6 +210,81 @@ impl View {
             found.push(mark);
         }
         Ok(found)
+    }
+
+    /// The mark that is due first in the order of [`View::due`] and whose resource is none of `taken`. Costs by the
+    /// length of `taken`, not by what is due.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn next(
+        &self,
+        application: &str,
+        now: Timestamp,
+        taken: &[Handle],
+    ) -> Result<Option<Handle>, Fault> {
+        let mut first = None;
+        self.each_due(application, now, |handle| {
+            if !taken.contains(&handle) {
+                first = Some(handle);
+            }
+            first.is_none()
+        })?;
+        Ok(first)
+    }
+
+    /// Shows what is due until `each` has seen enough.
+    fn each_due(
+        &self,
+        application: &str,
+        now: Timestamp,
+        mut each: impl FnMut(Handle) -> bool,
+    ) -> Result<(), Trouble> {
+        let mut more = true;
+        for lane in LANES {
+            if !more {
+                break;
+            }
+            self.due_keys(application, lane, Timestamp(0), |due, handle| {
+                let is_due = due <= now && due != Timestamp::NEVER;
+                more = !is_due || each(handle);
+                is_due && more
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many marks stand in each lane. `bound`: the most that are looked at in a lane.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn lanes(
+        &self,
+        application: &str,
+        now: Timestamp,
+        bound: u64,
+    ) -> Result<[LaneCount; 4], Fault> {
+        let mut counts = LANES.map(LaneCount::new);
+        for count in &mut counts {
+            let mut seen = 0;
+            self.due_keys(application, count.lane, Timestamp(0), |due, _| {
+                if seen == bound {
+                    count.more = true;
+                    return false;
+                }
+                seen += 1;
+                if due == Timestamp::NEVER {
+                    count.parked += 1;
+                } else if due <= now {
+                    count.due += 1;
+                    count.oldest.get_or_insert(due);
+                } else {
+                    count.later += 1;
+                }
+                true
+            })?;
+        }
+        Ok(counts)
     }
 
     /// The marks that time alone never makes due: what is held, and what was only simulated.

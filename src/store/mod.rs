@@ -49,7 +49,7 @@ pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put};
 pub use configured::{Configuration, Configured, InForce};
 pub use front::{Statistics, Store};
 pub use manifest::Manifest;
-pub use marks::CAUSES;
+pub use marks::{CAUSES, LaneCount};
 pub use open::{OpenError, Options};
 pub use queue::Place;
 pub use read_only::ReadStore;

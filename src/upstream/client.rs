@@ -26,8 +26,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::shape;
 use crate::provision::call::{self, Answer, Call};
 use crate::upstream::connect::{Connector, causes, told};
-use crate::upstream::retry_after;
 use crate::upstream::token::{self, Token};
+use crate::upstream::{rate_limits, retry_after};
 
 /// The largest body of an answer, in bytes.
 pub const ANSWER: usize = 4 * 1024 * 1024;
@@ -254,11 +254,13 @@ impl Upstream {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after::parse(value, self.clock.now()));
+        let limits = rate_limits::read(&head.headers, self.clock.now());
         match Limited::new(body, ANSWER).collect().await {
             Ok(whole) => Answer::Reply {
                 status: head.status.as_u16(),
                 body: hide(head.status.as_u16(), whole.to_bytes().into(), authorization),
                 retry_after,
+                limits,
             },
             Err(error) if error.is::<LengthLimitError>() => Answer::Lost("answer too large".into()),
             Err(error) => Answer::Lost(format!("the answer broke off: {}", causes(&*error))),

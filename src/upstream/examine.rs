@@ -8,7 +8,7 @@ use tokio::net::lookup_host;
 use crate::clock::{Clock, Timestamp};
 use crate::config::shape;
 use crate::provision::call::{Answer, Call, Class, Method};
-use crate::provision::pace::Heard;
+use crate::provision::pace::{self, Heard};
 use crate::upstream::client::Upstream;
 use crate::upstream::connect::{CONNECT, not_after};
 use crate::upstream::gate::{Gate, Turn};
@@ -123,7 +123,13 @@ async fn read(
                 },
                 Heard::Well,
             ) => drop(permit),
-            (_, heard) => permit.heard(&heard),
+            (answer, heard) => {
+                let status = match answer {
+                    Answer::Reply { status, .. } => Some(*status),
+                    Answer::NotSent(_) | Answer::Lost(_) => None,
+                };
+                permit.heard(&heard, status, pace::granted(answer));
+            }
         }
         return called.answer;
     }

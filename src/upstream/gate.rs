@@ -1,32 +1,50 @@
 //! The gate that every call to an application passes: so many a second, so many at once, and none while the
 //! application wants to be left alone. All waiting is on our clock and ends at the caller's deadline.
 //!
-//! It does not call anybody. What an answer means for the application's health is [`crate::provision::pace`].
+//! ```text
+//! who waits for a class stands in one of three lines, served in this order:
+//!   under way   an exchange that was begun: it holds claims, and whatever it is about waits for it
+//!   inline      a client waits for its answer
+//!   queued      the worker, before it claims anything
+//! ```
+//!
+//! The first of a line goes when nobody stands in a line before it, there is a place, and the class's bucket has a call
+//! left. Only the first of a line looks: a place that is freed wakes at most one of each line.
+//!
+//! It does not call anybody. What an answer means for health and pace is [`crate::provision::pace`].
+
+mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::bucket::Bucket;
 use crate::clock::{Clock, Timestamp};
-use crate::config::shape::Pace;
+use crate::config::shape;
 use crate::provision::call::Class;
+use crate::provision::pace::rate::{Pace, Rate};
 use crate::provision::pace::{Health, Heard};
 
-/// An eighth of a second's calls may follow each other without a gap after a pause, within the rate.
-const BURST: u32 = 8;
+pub use view::{ClassView, GateView, Last};
+
 /// When to ask again about something that gives no time of its own.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Who wants to call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who wants to call. The order is the order in which they are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Turn {
+    /// An exchange that was begun goes on.
+    Underway,
     /// A client is waiting for its answer.
     Inline,
-    /// The worker. It leaves the last free place to those who wait.
+    /// The worker begins. It leaves the last free place to those who wait.
     Queued,
 }
+
+const TURNS: [Turn; 3] = [Turn::Underway, Turn::Inline, Turn::Queued];
+const CLASSES: usize = 2;
 
 /// No call now; try again at `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,55 +60,87 @@ pub struct Gate(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
-    light: Bucket,
-    medium: Bucket,
-    places: Arc<Semaphore>,
-    /// Whether there is a place to leave to inline calls: with one place alone all are equal.
-    spare: bool,
-    /// Queued calls wait in line here, so that one place given back wakes one of them.
-    queue: tokio::sync::Mutex<()>,
-    freed: Notify,
-    health: Mutex<State>,
+    /// Who is first in each line holds its lock; the lock is fair.
+    lines: [[tokio::sync::Mutex<()>; TURNS.len()]; CLASSES],
+    /// Something changed that the first of a line may have waited for.
+    changed: Notify,
+    state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     health: Health,
+    /// Since when rounds of failure follow each other.
+    since: Option<Timestamp>,
     /// One call is finding out whether the application is back.
     probing: bool,
+    concurrency: usize,
+    in_flight: usize,
+    /// How many stand in each line, the first one too.
+    waiting: [[usize; TURNS.len()]; CLASSES],
+    classes: [Kept; CLASSES],
+    last: Option<Last>,
+}
+
+/// A class's pace and the bucket that keeps it.
+#[derive(Debug)]
+struct Kept {
+    pace: Pace,
+    bucket: Bucket,
+    /// What the bucket is fitted to.
+    fitted: Rate,
 }
 
 enum Entry {
-    Open,
-    Probe,
+    /// It may go; whether it finds out if the application is back.
+    Go(bool),
+    /// Not before then.
     Ahead(Timestamp),
+    /// Not before something changes.
+    Behind,
+    /// Another call is finding out.
     Taken,
 }
 
 impl Gate {
     /// An open gate. Zero in `pace` counts as one.
     #[must_use]
-    pub fn new(pace: &Pace, clock: Clock) -> Self {
-        let places = pace.concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let bucket = |rate: u32| Bucket::new(rate, rate.div_ceil(BURST));
+    pub fn new(pace: &shape::Pace, clock: Clock) -> Self {
+        let state = State {
+            health: Health::default(),
+            since: None,
+            probing: false,
+            concurrency: pace.concurrency.max(1),
+            in_flight: 0,
+            waiting: Default::default(),
+            classes: [Kept::new(pace.light), Kept::new(pace.medium)],
+            last: None,
+        };
         Self(Arc::new(Inner {
             clock,
-            light: bucket(pace.light),
-            medium: bucket(pace.medium),
-            places: Arc::new(Semaphore::new(places)),
-            spare: places > 1,
-            queue: tokio::sync::Mutex::new(()),
-            freed: Notify::new(),
-            health: Mutex::default(),
+            lines: Default::default(),
+            changed: Notify::new(),
+            state: Mutex::new(state),
         }))
+    }
+
+    /// Another configuration: health and what was learnt of the pace stand, below the new ceilings. Calls under way end.
+    pub fn retune(&self, pace: &shape::Pace) {
+        let mut state = self.0.lock();
+        state.concurrency = pace.concurrency.max(1);
+        for (class, per_second) in [(Class::Light, pace.light), (Class::Medium, pace.medium)] {
+            state.kept(class).pace.retune(per_second);
+        }
+        drop(state);
+        self.0.changed.notify_waiters();
     }
 
     /// Waits for a place and for the rate, until `deadline`. After the application failed, the first call that comes
     /// through finds out whether it is back, and is alone.
     ///
     /// # Errors
-    /// [`Closed`]: the application is left alone beyond `deadline`, another call is finding out, or neither place nor
-    /// rate was had by then. At once where it is known at once.
+    /// [`Closed`]: the application or the class is left alone beyond `deadline`, another call is finding out, more stand
+    /// in line than can go by then, or neither place nor rate was had. At once where it is known at once.
     pub async fn pass(
         &self,
         class: Class,
@@ -98,37 +148,72 @@ impl Gate {
         deadline: Timestamp,
     ) -> Result<Permit, Closed> {
         let clock = &self.0.clock;
+        if let Some(until) = self.hopeless(class, turn, clock.now(), deadline) {
+            return Err(Closed { until });
+        }
+        let _standing = Standing::join(&self.0, class, turn);
+        let line = &self.0.lines[index(class)][turn as usize];
+        let first = clock.until(deadline, line.lock()).await;
+        let _first = first.ok_or_else(|| self.soon())?;
         loop {
-            // Looked at before waiting in line, so that who cannot pass hears it at once.
-            let seen = self.0.lock().look(clock.now());
-            match seen {
-                Entry::Ahead(until) => {
-                    self.wait_for(until, deadline).await?;
-                    continue;
-                }
-                Entry::Taken => return Err(self.soon()),
-                Entry::Open | Entry::Probe => {}
-            }
-            let waiting = clock.until(deadline, self.place(turn));
-            let place = waiting.await.ok_or_else(|| self.soon())?;
-            self.rate(class, deadline).await?;
+            // Told before looking: what changes after the look is not missed.
+            let mut changed = std::pin::pin!(self.0.changed.notified());
+            changed.as_mut().enable();
             let now = clock.now();
             if now >= deadline {
                 return Err(self.soon());
             }
-            // And again: it may have failed while this one stood in line.
-            let probe = match self.0.lock().enter(now) {
-                Entry::Ahead(_) => continue,
+            let entry = self.0.lock().enter(class, turn, now);
+            let until = match entry {
+                Entry::Go(probe) => {
+                    return Ok(Permit {
+                        gate: self.clone(),
+                        class,
+                        taken: now,
+                        probe,
+                    });
+                }
                 Entry::Taken => return Err(self.soon()),
-                Entry::Open => false,
-                Entry::Probe => true,
+                Entry::Ahead(until) if until > deadline => return Err(Closed { until }),
+                Entry::Ahead(until) => until,
+                Entry::Behind => deadline,
             };
-            return Ok(Permit {
-                gate: self.clone(),
-                place: Some(place),
-                probe,
-            });
+            tokio::select! {
+                () = changed => {}
+                () = clock.sleep_until(until) => {}
+            }
         }
+    }
+
+    /// Until when a call that is wanted by `deadline` need not even be tried; `None`: it may come through.
+    #[must_use]
+    pub fn hopeless(
+        &self,
+        class: Class,
+        turn: Turn,
+        now: Timestamp,
+        deadline: Timestamp,
+    ) -> Option<Timestamp> {
+        let state = self.0.lock();
+        if let Some(until) = state.left_alone(now) {
+            // Another call finds out, or who waits would wait too long.
+            return (state.health.not_before <= now || until > deadline).then_some(until);
+        }
+        let kept = &state.classes[index(class)];
+        let rests = kept.pace.not_before();
+        if rests > deadline {
+            return Some(rests);
+        }
+        let standing = TURNS.iter().zip(&state.waiting[index(class)]);
+        let standing = standing.filter(|(other, _)| **other <= turn);
+        // What begins takes two calls as a rule: a create and the look at what became of it.
+        let calls = |(other, count): (&Turn, &usize)| match other {
+            Turn::Underway => *count,
+            Turn::Inline | Turn::Queued => count.saturating_mul(2),
+        };
+        let ahead = standing.map(calls).sum();
+        let until = now.max(rests).plus(kept.pace.rate(now).time_for(ahead));
+        (until > deadline).then_some(until)
     }
 
     /// The application's health as it is now.
@@ -137,15 +222,11 @@ impl Gate {
         self.0.lock().health
     }
 
-    /// Until when no call would pass at once: the application is left alone, or another call is finding out whether it
-    /// is back. `None`: one would.
+    /// Until when no call would pass at once, whatever its class: the application is left alone, or another call is
+    /// finding out whether it is back. `None`: one might.
     #[must_use]
     pub fn closed(&self, now: Timestamp) -> Option<Timestamp> {
-        match self.0.lock().look(now) {
-            Entry::Ahead(until) => Some(until),
-            Entry::Taken => Some(now.plus(SOON)),
-            Entry::Open | Entry::Probe => None,
-        }
+        self.0.lock().left_alone(now)
     }
 
     /// Whether the next call finds out whether the application is back: then one is enough.
@@ -154,90 +235,136 @@ impl Gate {
         self.0.lock().health.failures > 0
     }
 
-    async fn wait_for(&self, until: Timestamp, deadline: Timestamp) -> Result<(), Closed> {
-        if until > deadline {
-            return Err(Closed { until });
-        }
-        self.0.clock.sleep_until(until).await;
-        Ok(())
-    }
-
-    async fn place(&self, turn: Turn) -> Place {
-        // Made first: dropped while waiting, it still wakes who looks at what the semaphore took back.
-        let mut place = Place {
-            permit: None,
-            gate: Arc::clone(&self.0),
-        };
-        place.permit = match turn {
-            Turn::Queued if self.0.spare => self.spare_permit().await,
-            Turn::Queued | Turn::Inline => {
-                let places = Arc::clone(&self.0.places);
-                // The semaphore is never closed.
-                places.acquire_owned().await.ok()
-            }
-        };
-        place
-    }
-
-    async fn spare_permit(&self) -> Option<OwnedSemaphorePermit> {
-        let _first_in_line = self.0.queue.lock().await;
-        loop {
-            // Two are taken in one step and one is given back: a free place is left for who waits.
-            if let Ok(mut two) = Arc::clone(&self.0.places).try_acquire_many_owned(2) {
-                return two.split(1);
-            }
-            // A place given back between the attempt and this is remembered.
-            self.0.freed.notified().await;
-        }
-    }
-
-    async fn rate(&self, class: Class, deadline: Timestamp) -> Result<(), Closed> {
-        let bucket = match class {
-            Class::Light => &self.0.light,
-            Class::Medium => &self.0.medium,
-        };
-        loop {
-            let now = self.0.clock.now();
-            let Err(wait) = bucket.take(now) else {
-                return Ok(());
-            };
-            // The clock counts whole milliseconds: a fraction waits for the next one.
-            let until = now.plus(wait.max(Duration::from_millis(1)));
-            self.wait_for(until, deadline).await?;
-        }
-    }
-
     fn soon(&self) -> Closed {
         let until = self.0.clock.now().plus(SOON);
         Closed { until }
     }
 }
 
+fn index(class: Class) -> usize {
+    match class {
+        Class::Light => 0,
+        Class::Medium => 1,
+    }
+}
+
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn look(&self, now: Timestamp) -> Entry {
+    fn kept(&mut self, class: Class) -> &mut Kept {
+        &mut self.classes[index(class)]
+    }
+
+    fn left_alone(&self, now: Timestamp) -> Option<Timestamp> {
         if now < self.health.not_before {
-            Entry::Ahead(self.health.not_before)
-        } else if self.health.failures == 0 {
-            Entry::Open
-        } else if self.probing {
-            Entry::Taken
+            Some(self.health.not_before)
         } else {
-            Entry::Probe
+            (self.health.failures > 0 && self.probing).then(|| now.plus(SOON))
         }
     }
 
-    fn enter(&mut self, now: Timestamp) -> Entry {
-        let entry = self.look(now);
-        if matches!(entry, Entry::Probe) {
-            self.probing = true;
+    /// How many stand in the lines of this class that are served before `turn`'s.
+    fn before(&self, class: Class, turn: Turn) -> usize {
+        self.waiting[index(class)].iter().take(turn as usize).sum()
+    }
+
+    fn enter(&mut self, class: Class, turn: Turn, now: Timestamp) -> Entry {
+        if now < self.health.not_before {
+            return Entry::Ahead(self.health.not_before);
         }
-        entry
+        let probe = self.health.failures > 0;
+        if probe && self.probing {
+            return Entry::Taken;
+        }
+        let rests = self.kept(class).pace.not_before();
+        if now < rests {
+            return Entry::Ahead(rests);
+        }
+        if self.before(class, turn) > 0 {
+            return Entry::Behind;
+        }
+        // With one place alone all are equal.
+        let left_free = usize::from(turn == Turn::Queued && self.concurrency > 1);
+        if self.in_flight + left_free >= self.concurrency {
+            return Entry::Behind;
+        }
+        if let Err(wait) = self.kept(class).take(now) {
+            // The clock counts whole milliseconds: a fraction waits for the next one.
+            return Entry::Ahead(now.plus(wait).plus(Duration::from_millis(1)));
+        }
+        self.in_flight += 1;
+        self.probing |= probe;
+        Entry::Go(probe)
+    }
+
+    fn heard(&mut self, class: Class, sent: Timestamp, now: Timestamp, heard: &Heard) {
+        self.health = self.health.heard(now, heard);
+        self.since = match self.health.failures {
+            0 => None,
+            _ => self.since.or(Some(now)),
+        };
+        let Heard::Limited(limited) = heard else {
+            return;
+        };
+        if limited.every_class {
+            let until = now.plus(limited.patience());
+            for kept in &mut self.classes {
+                kept.pace.rest(until);
+            }
+        }
+        self.kept(class)
+            .pace
+            .limited(sent, now, limited.limit, limited.wait);
+    }
+}
+
+impl Kept {
+    fn new(per_second: u32) -> Self {
+        let pace = Pace::new(per_second);
+        let fitted = pace.ceiling();
+        Self {
+            pace,
+            bucket: Bucket::every(period(fitted), fitted.burst()),
+            fitted,
+        }
+    }
+
+    fn take(&mut self, now: Timestamp) -> Result<(), Duration> {
+        let rate = self.pace.rate(now);
+        if rate != self.fitted {
+            self.bucket.refit(period(rate), rate.burst(), now);
+            self.fitted = rate;
+        }
+        self.bucket.take(now)
+    }
+}
+
+fn period(rate: Rate) -> Duration {
+    Duration::from_nanos(1_000_000_000_000 / u64::from(rate.filling().0.max(1)))
+}
+
+/// A place in a line, given up when this is dropped.
+struct Standing<'a> {
+    gate: &'a Inner,
+    class: Class,
+    turn: Turn,
+}
+
+impl<'a> Standing<'a> {
+    fn join(gate: &'a Inner, class: Class, turn: Turn) -> Self {
+        gate.lock().waiting[index(class)][turn as usize] += 1;
+        Self { gate, class, turn }
+    }
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.gate.lock().waiting[index(self.class)][self.turn as usize] -= 1;
+        self.gate.changed.notify_waiters();
     }
 }
 
@@ -246,16 +373,27 @@ impl State {
 #[must_use = "the place is given back when this is dropped"]
 pub struct Permit {
     gate: Gate,
-    place: Option<Place>,
+    class: Class,
+    taken: Timestamp,
     probe: bool,
 }
 
 impl Permit {
-    /// Ends the call with what was heard.
-    pub fn heard(self, heard: &Heard) {
+    /// Ends the call with what was heard. `status` is the answer's; `granted` the calls a second that it allows.
+    pub fn heard(self, heard: &Heard, status: Option<u16>, granted: Option<u32>) {
         let now = self.gate.0.clock.now();
         let mut state = self.gate.0.lock();
-        state.health = state.health.heard(now, heard);
+        if let Some(per_second) = granted {
+            state.kept(self.class).pace.grant(per_second);
+        }
+        state.heard(self.class, self.taken, now, heard);
+        state.last = Some(Last {
+            at: now,
+            status,
+            heard: *heard,
+        });
+        // Dropping `self` wakes who waits, after the lock is gone.
+        drop(state);
     }
 
     /// Whether this call finds out if the application is back.
@@ -263,195 +401,34 @@ impl Permit {
     pub fn probes(&self) -> bool {
         self.probe
     }
+
+    /// The class of call that it is for.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Whether it still holds: since it was given, nobody heard that calls of this class have to wait.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let now = self.gate.0.clock.now();
+        let mut state = self.gate.0.lock();
+        let rests = state.kept(self.class).pace.not_before();
+        now >= rests.max(state.health.not_before) && (self.probe || state.health.failures == 0)
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        let mut state = self.gate.0.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
         if self.probe {
-            self.gate.0.lock().probing = false;
+            state.probing = false;
         }
-        self.place = None;
-    }
-}
-
-/// A place among the calls at once.
-#[derive(Debug)]
-struct Place {
-    permit: Option<OwnedSemaphorePermit>,
-    gate: Arc<Inner>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.permit = None;
-        self.gate.freed.notify_one();
+        drop(state);
+        self.gate.0.changed.notify_waiters();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::Future;
-    use std::pin::{Pin, pin};
-    use std::task::{Context, Poll, Waker};
-
-    const LATE: Timestamp = Timestamp(1_000_000);
-    const DOWN: Heard = Heard::Unavailable(None);
-
-    fn gate(light: u32, concurrency: usize) -> (Gate, Clock) {
-        let clock = Clock::manual(Timestamp(10_000));
-        let pace = Pace {
-            light,
-            medium: 1,
-            concurrency,
-        };
-        (Gate::new(&pace, clock.clone()), clock)
-    }
-
-    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    /// What `pass` says without waiting: `None` if it would wait.
-    fn now(
-        gate: &Gate,
-        class: Class,
-        turn: Turn,
-        deadline: Timestamp,
-    ) -> Option<Result<Permit, Closed>> {
-        match poll(pin!(gate.pass(class, turn, deadline))) {
-            Poll::Ready(result) => Some(result),
-            Poll::Pending => None,
-        }
-    }
-
-    fn light(gate: &Gate, turn: Turn) -> Option<Result<Permit, Closed>> {
-        now(gate, Class::Light, turn, LATE)
-    }
-
-    fn through(gate: &Gate, turn: Turn) -> Permit {
-        light(gate, turn).expect("no wait").expect("open")
-    }
-
-    #[tokio::test]
-    async fn the_rate_is_kept_by_class_and_waits_for_the_clock() {
-        let (gate, clock) = gate(25, 9);
-        let held: Vec<_> = (0..4).map(|_| through(&gate, Turn::Inline)).collect();
-        let soon = clock.now().plus(Duration::from_millis(39));
-        let refused = now(&gate, Class::Light, Turn::Inline, soon).expect("known at once");
-        assert_eq!(refused.unwrap_err().until, Timestamp(10_040));
-        assert!(now(&gate, Class::Medium, Turn::Inline, soon).is_some_and(|got| got.is_ok()));
-        let mut waiting = pin!(gate.pass(Class::Light, Turn::Inline, LATE));
-        assert!(poll(waiting.as_mut()).is_pending());
-        clock.advance(Duration::from_millis(40));
-        assert!(waiting.await.is_ok());
-        drop(held);
-    }
-
-    #[tokio::test]
-    async fn queued_calls_leave_a_place_to_inline_ones() {
-        let (gate, _clock) = gate(1_000, 2);
-        let first = through(&gate, Turn::Queued);
-        assert!(light(&gate, Turn::Queued).is_none(), "took the last place");
-        let second = through(&gate, Turn::Inline);
-        let mut queued = pin!(gate.pass(Class::Light, Turn::Queued, LATE));
-        let mut inline = pin!(gate.pass(Class::Light, Turn::Inline, LATE));
-        assert!(poll(queued.as_mut()).is_pending());
-        assert!(poll(inline.as_mut()).is_pending());
-        drop(first);
-        assert!(poll(queued.as_mut()).is_pending(), "went before inline");
-        let Poll::Ready(Ok(third)) = poll(inline.as_mut()) else {
-            panic!("a place is free");
-        };
-        drop(second);
-        assert!(poll(queued.as_mut()).is_pending());
-        drop(third);
-        assert!(queued.await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_cancelled_inline_wait_wakes_the_queue() {
-        let (gate, clock) = gate(1_000, 2);
-        let held = [through(&gate, Turn::Inline), through(&gate, Turn::Inline)];
-        let mut inline = Box::pin(gate.pass(Class::Light, Turn::Inline, LATE));
-        assert!(poll(inline.as_mut()).is_pending());
-        let waiting = gate.clone();
-        let queued =
-            tokio::spawn(
-                async move { waiting.pass(Class::Light, Turn::Queued, LATE).await.is_ok() },
-            );
-        tokio::task::yield_now().await;
-        // One place goes to the inline call, which never looks; the queue is told of both too early.
-        drop(held);
-        tokio::task::yield_now().await;
-        drop(inline);
-        tokio::task::yield_now().await;
-        clock.advance(LATE.since(clock.now()));
-        assert!(queued.await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn one_place_is_for_all_alike() {
-        let (gate, clock) = gate(1_000, 1);
-        let held = through(&gate, Turn::Queued);
-        let mut waiting = Box::pin(gate.pass(Class::Light, Turn::Inline, Timestamp(14_000)));
-        assert!(poll(waiting.as_mut()).is_pending());
-        clock.advance(Duration::from_secs(4));
-        assert_eq!(waiting.await.unwrap_err().until, Timestamp(15_000));
-        drop(held);
-        drop(through(&gate, Turn::Queued));
-        drop(through(&gate, Turn::Inline));
-    }
-
-    #[tokio::test]
-    async fn an_application_that_failed_is_left_alone_then_asked_by_one() {
-        let (gate, clock) = gate(1_000, 4);
-        let under_way = through(&gate, Turn::Inline);
-        through(&gate, Turn::Inline).heard(&Heard::Unavailable(Some(Duration::from_secs(30))));
-        let refused = now(&gate, Class::Light, Turn::Inline, Timestamp(14_000));
-        let until = Timestamp(40_000);
-        assert_eq!(refused.expect("at once").unwrap_err(), Closed { until });
-
-        let mut patient = pin!(gate.pass(Class::Light, Turn::Queued, LATE));
-        assert!(poll(patient.as_mut()).is_pending());
-        clock.advance(Duration::from_secs(30));
-        let probe = patient.await.expect("the time has come");
-        assert!(probe.probes());
-        let soon = Timestamp(41_000);
-        let other = light(&gate, Turn::Inline).expect("at once");
-        assert_eq!(other.unwrap_err(), Closed { until: soon });
-
-        // It fails: left alone longer. A probe that says nothing lets another one ask.
-        probe.heard(&DOWN);
-        assert_eq!(gate.health().not_before, Timestamp(42_000));
-        clock.advance(Duration::from_secs(2));
-        drop(through(&gate, Turn::Inline));
-        let probe = through(&gate, Turn::Inline);
-        assert!(probe.probes());
-        probe.heard(&Heard::Well);
-        let [one, two] = [through(&gate, Turn::Inline), through(&gate, Turn::Inline)];
-        assert!(!one.probes() && !two.probes());
-        drop(under_way);
-    }
-
-    #[tokio::test]
-    async fn who_stood_in_line_when_it_failed_does_not_go() {
-        let (gate, _clock) = gate(1_000, 1);
-        let first = through(&gate, Turn::Inline);
-        let mut second = pin!(gate.pass(Class::Light, Turn::Inline, Timestamp(10_500)));
-        assert!(poll(second.as_mut()).is_pending());
-        first.heard(&DOWN);
-        let until = Timestamp(11_000);
-        assert_eq!(second.await.unwrap_err(), Closed { until });
-    }
-
-    #[tokio::test]
-    async fn a_deadline_that_has_passed_gets_no_call() {
-        let (gate, clock) = gate(1_000, 1);
-        assert!(matches!(
-            now(&gate, Class::Light, Turn::Inline, clock.now()),
-            Some(Err(_))
-        ));
-        drop(through(&gate, Turn::Inline));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ pub mod examine;
 pub mod gate;
 #[cfg(test)]
 mod peer;
+pub mod rate_limits;
 pub mod retry_after;
 pub mod token;
 pub mod trial;

@@ -326,6 +326,7 @@ impl Sim<'_> {
                         status: 200,
                         body: b"<html>".to_vec(),
                         retry_after: None,
+                        limits: usher::provision::call::Limits::default(),
                     }
                 }
                 Way::CrashBefore => return Ended::Crashed,
@@ -514,6 +515,7 @@ fn reply((status, body): (u16, Value)) -> Answer {
         status,
         body,
         retry_after: None,
+        limits: usher::provision::call::Limits::default(),
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) sandbox: Options,
     /// Where the admin endpoints are; none: a port of 127.0.0.1.
     pub(crate) admin: Option<&'static str>,
+    /// Light and medium calls a second, and calls at once; `None`: more than any test makes.
+    pub(crate) pace: Option<(u32, u32, usize)>,
     /// The machine's clock instead of one that stands still.
     pub(crate) real_time: bool,
 }
@@ -181,6 +183,7 @@ pub(crate) fn text(plan: &Plan, base_url: &str, listen: &str) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
+    let (light, medium, concurrency) = plan.pace.unwrap_or((100_000, 100_000, 64));
     format!(
         r#"
 [server]
@@ -199,9 +202,9 @@ base_url = "{base_url}"
 credentials = {{ kind = "bearer", token = {{ env = "SANDBOX_TOKEN" }} }}
 {application}
 [application.pace]
-light = {{ per_second = 100000 }}
-medium = {{ per_second = 100000 }}
-concurrency = 64
+light = {{ per_second = {light} }}
+medium = {{ per_second = {medium} }}
+concurrency = {concurrency}
 {tables}
 "#,
         admin = plan.admin.unwrap_or("127.0.0.1:0"),

@@ -27,6 +27,7 @@ mod lists;
 mod logs;
 mod okta_spec;
 mod ownership;
+mod patience;
 mod peers;
 mod process;
 mod reads;

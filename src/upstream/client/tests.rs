@@ -99,11 +99,7 @@ fn post() -> Call {
 }
 
 fn reply(status: u16, body: &str, retry_after: Option<u64>) -> Answer {
-    Answer::Reply {
-        status,
-        body: body.into(),
-        retry_after: retry_after.map(Duration::from_secs),
-    }
+    Answer::reply(status, body, retry_after)
 }
 
 /// What one call gets from a peer that does `act`.

@@ -3,11 +3,7 @@
 use super::*;
 
 fn reply(status: u16, body: &str) -> Answer {
-    Answer::Reply {
-        status,
-        body: body.into(),
-        retry_after: None,
-    }
+    Answer::reply(status, body, None)
 }
 
 fn well() -> Findings {
