@@ -4,8 +4,8 @@
 //! durable when their future ends, in the order in which they were handed over.
 //!
 //! The path of a write: `front` (the [`Store`] that the rest holds) -> `queue` (a place is had first) -> `writer` (the
-//! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `marks`,
-//! `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
+//! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `sent`,
+//! `marks`, `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
 //! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`.
 
 mod apply;
@@ -25,6 +25,7 @@ mod queue;
 mod read_only;
 mod reads;
 mod row;
+pub mod sent;
 mod space;
 mod stretch;
 mod tables;
@@ -45,6 +46,7 @@ pub use queue::Place;
 pub use read_only::ReadStore;
 pub use reads::{ReadNote, ReadShape};
 pub use row::RowRef;
+pub use sent::{Compared, Doubt, Sent, SentEdit};
 pub use space::{REFUSAL, RESERVE, nearly_full};
 pub use stretch::Stretch;
 pub use transaction::Tally;

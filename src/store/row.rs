@@ -41,6 +41,11 @@ impl<'a> RowRef<'a> {
             .ok_or_else(|| Trouble::Damaged(format!("row {}: its header does not fit", handle.0)))
     }
 
+    /// Whether it has any account, or may have one.
+    pub(super) fn has_links(&self) -> bool {
+        self.links != b"[]"
+    }
+
     /// The whole resource.
     ///
     /// # Errors
