@@ -12,6 +12,7 @@
 
 mod deliver;
 mod draft;
+mod groups;
 mod record;
 mod verdict;
 mod write;
@@ -27,14 +28,14 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::shape::{self, Limits};
 use crate::error::Fault;
 use crate::journal::record::CallRecord;
-use crate::provision::call::Answer;
+use crate::provision::call::{Answer, Call};
 use crate::provision::exchange::{Exchange, Outcome, Step};
 use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
-use crate::scim::Handle;
+use crate::scim::{Handle, Kind};
 use crate::store::{ChangeSet, CommitError, Intent, Key, Store};
 use crate::upstream::client::Upstream;
-use crate::upstream::gate::{Gate, Turn};
+use crate::upstream::gate::{Gate, Permit, Turn};
 
 pub(crate) use draft::absent;
 use verdict::{budget, count, hold, lost, presumed};
@@ -175,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// Carries one exchange until it ends or `deadline` passes. The only place where calls are made.
+    /// Carries one exchange until it ends or `deadline` passes.
     async fn converse(
         &self,
         application: &Application,
@@ -200,7 +201,8 @@ impl Engine {
             let call = match exchange.step() {
                 Step::End(outcome) => return (*outcome, calls),
                 Step::Claim(remote_id) => {
-                    match self.claim(application, remote_id, handle, deadline).await {
+                    let owner = (Kind::User, handle);
+                    match self.claim(application, remote_id, owner, deadline).await {
                         Ok((right, other)) => {
                             held.push(right);
                             exchange.claimed(other.as_deref());
@@ -211,45 +213,63 @@ impl Engine {
                 }
                 Step::Call(call) => call,
             };
-            let passing = application.gate.pass(call.class, turn, deadline);
-            let permit = match self.unless_cut(passing).await {
-                Some(Ok(permit)) => permit,
-                Some(Err(closed)) => {
-                    let wait = closed.until.since(self.clock.now()).as_secs();
-                    let why = format!(
-                        "{} is left alone for another {wait} s",
-                        application.plan.name()
-                    );
-                    return (exchange.cut(&why), calls);
+            match self
+                .carry(application, call, (turn, deadline), &mut calls)
+                .await
+            {
+                Ok((answer, permit)) => {
+                    permit.heard(&exchange.hear(&answer, self.clock.now()));
                 }
-                None => return (exchange.cut(STOPPING), calls),
-            };
-            let calling = application.upstream.call(&call, deadline);
-            // It may have been sent: nobody knows.
-            let (answer, ms) = match self.unless_cut(calling).await {
-                Some(done) => done,
-                None => (Answer::Lost(STOPPING.to_owned()), 0),
-            };
-            let status = match &answer {
-                Answer::Reply { status, .. } => Some(*status),
-                Answer::NotSent(_) | Answer::Lost(_) => None,
-            };
-            let method = call.method.as_str();
-            tracing::debug!(
-                application = application.plan.name(),
-                method,
-                status,
-                ms,
-                "call"
-            );
-            calls.push(CallRecord {
-                method: method.to_owned(),
-                path: call.path,
-                status,
-                ms,
-            });
-            permit.heard(&exchange.hear(&answer, self.clock.now()));
+                Err(why) => return (exchange.cut(&why), calls),
+            }
         }
+    }
+
+    /// Carries one call. The only place where calls are made. `Err`: it was not made, and why.
+    async fn carry(
+        &self,
+        application: &Application,
+        call: Call,
+        (turn, deadline): (Turn, Timestamp),
+        calls: &mut Vec<CallRecord>,
+    ) -> Result<(Answer, Permit), String> {
+        let passing = application.gate.pass(call.class, turn, deadline);
+        let permit = match self.unless_cut(passing).await {
+            Some(Ok(permit)) => permit,
+            Some(Err(closed)) => {
+                let wait = closed.until.since(self.clock.now()).as_secs();
+                return Err(format!(
+                    "{} is left alone for another {wait} s",
+                    application.plan.name()
+                ));
+            }
+            None => return Err(STOPPING.to_owned()),
+        };
+        let calling = application.upstream.call(&call, deadline);
+        // It may have been sent: nobody knows.
+        let (answer, ms) = match self.unless_cut(calling).await {
+            Some(done) => done,
+            None => (Answer::Lost(STOPPING.to_owned()), 0),
+        };
+        let status = match &answer {
+            Answer::Reply { status, .. } => Some(*status),
+            Answer::NotSent(_) | Answer::Lost(_) => None,
+        };
+        let method = call.method.as_str();
+        tracing::debug!(
+            application = application.plan.name(),
+            method,
+            status,
+            ms,
+            "call"
+        );
+        calls.push(CallRecord {
+            method: method.to_owned(),
+            path: call.path,
+            status,
+            ms,
+        });
+        Ok((answer, permit))
     }
 
     /// Runs `work` unless a drain cuts it.
@@ -269,29 +289,40 @@ impl Engine {
         &self,
         application: &Application,
         id: String,
-        ours: Handle,
+        (kind, ours): (Kind, Handle),
         deadline: Timestamp,
     ) -> Result<(Held, Option<String>), Fault> {
         let name = application.plan.name();
         let claim = Claim::Remote {
             application: name.to_owned(),
-            id: id.clone(),
+            // Some servers number users and groups both from 1.
+            id: match kind {
+                Kind::User => id.clone(),
+                Kind::Group => format!("Groups/{id}"),
+            },
         };
         let held = self
             .claims
             .acquire(&BTreeSet::from([claim]), deadline, &self.clock)
             .await?;
         let view = self.store.view()?;
-        let holder = view.find(&Key::Remote {
-            application: name,
-            remote_id: &id,
-        })?;
+        let key = match kind {
+            Kind::User => Key::Remote {
+                application: name,
+                remote_id: &id,
+            },
+            Kind::Group => Key::RemoteGroup {
+                application: name,
+                remote_id: &id,
+            },
+        };
+        let holder = view.find(&key)?;
         let Some(other) = holder.filter(|handle| *handle != ours) else {
             return Ok((held, None));
         };
         let resource = view.resource(other)?;
         let title = resource.map_or_else(
-            || String::from("another user"),
+            || String::from("another one"),
             |resource| resource.title().to_owned(),
         );
         Ok((held, Some(title)))

@@ -42,6 +42,9 @@ async fn run(engine: Arc<Engine>, application: Arc<Application>, mut drain: watc
     if let Err(fault) = wake(&engine, &application).await {
         tracing::error!(application = application.plan.name(), error = %fault, "marks that were simulated could not be woken");
     }
+    if let Err(fault) = engine.mark_groups(&application).await {
+        tracing::error!(application = application.plan.name(), error = %fault, "groups that may differ could not be marked");
+    }
     while !*drain.borrow() {
         committed.mark_unchanged();
         let wake = match pick(&engine, &application, &taken) {

@@ -11,7 +11,7 @@ use crate::error::Fault;
 use crate::journal::record::Status;
 use crate::provision::plan::{self, Act};
 use crate::provision::weigh::{self, Weighed};
-use crate::scim::{Handle, Resource};
+use crate::scim::{Handle, Kind, Resource};
 use crate::store::{ChangeSet, Mark, MarkEdit};
 use crate::upstream::gate::Turn;
 
@@ -28,6 +28,10 @@ impl Engine {
         let begun = self.clock.now();
         let patience = begun.plus(self.patience());
         let name = application.plan.name();
+        let kind = self.store.view()?.row(handle, |row| row.kind)?;
+        if kind == Some(Kind::Group) {
+            return self.deliver_group(handle, application).await;
+        }
         let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
         for _ in 0..TRIES {
             let held = self.claims.acquire(&wanted, patience, &self.clock).await?;

@@ -129,12 +129,7 @@ impl Transaction<'_> {
     }
 
     /// Drops an edge, which brings it into doubt in the applications that have the group. Whether there was one.
-    fn leave(
-        &mut self,
-        having: &[String],
-        group: Handle,
-        member: Handle,
-    ) -> Result<bool, Trouble> {
+    fn leave(&mut self, having: &[String], group: Handle, member: Handle) -> Result<bool, Trouble> {
         let had = self.drop_key(&keys::edge(tag::MEMBER, group, member))?;
         if had {
             self.drop_key(&keys::edge(tag::IN_GROUP, member, group))?;

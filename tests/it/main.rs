@@ -16,6 +16,7 @@ mod dialects;
 mod discovery;
 mod facts;
 mod flows;
+mod group_push;
 mod histories;
 mod house;
 mod lists;
