@@ -78,6 +78,9 @@ impl Engine {
             let decision = plan::plan(&application.plan, group, facts);
             let mut weighed =
                 weigh::unsent(&application.plan, &decision, now, 0, "this is sent next");
+            if decision.act == Act::Nothing {
+                weighed.delivery.operation = prepared.draft.operation;
+            }
             // The row is put by this write: a link goes by the worker, who knows what else goes with it.
             weighed.link = group.link(application.plan.name()).cloned();
             if weighed.mark.is_none() && decision.relinks(group, &application.plan) {

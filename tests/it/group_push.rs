@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use usher::journal::report::Query;
 use usher::provision::call::Method;
-use usher::sandbox::{Fault, Options, What};
+use usher::sandbox::{Fault, What};
 use usher::scim::Kind;
 
 use crate::house::{House, Plan};
@@ -131,6 +131,14 @@ async fn converge(house: &House) {
     }
 }
 
+/// Waits until a gateway that has just started has settled what its configuration wants otherwise.
+async fn started(house: &House) {
+    let engine = house.serving.gateway.engine().unwrap();
+    // The worker does the same when it starts; this is how a test knows that it was done.
+    engine.mark_groups(&engine.applications[0]).await.unwrap();
+    house.settled().await;
+}
+
 fn fail(house: &House, method: Method, path: &str, what: What) {
     house.sandbox.state().fail_next(Fault {
         calls: 1,
@@ -218,4 +226,489 @@ async fn a_group_lives_there_as_it_lives_here() {
     ] {
         assert!(told.contains(&wanted), "{wanted:?} is not in {told:?}");
     }
+}
+
+#[tokio::test]
+async fn a_group_that_is_there_already_is_taken_on_and_keeps_its_own() {
+    let house = House::with(pushing("[\"*\"]", "")).await;
+    let (ada, _bob) = (user(&house, "ada").await, user(&house, "bob").await);
+    let state = house.sandbox.state();
+    let body = json!({ "schemas": [CORE_GROUP], "displayName": "STAFF" });
+    let (status, made) = state.answer(Method::Post, "/Groups", None, Some(&body));
+    assert_eq!(status, 201);
+    let there = made.unwrap()["id"].as_str().unwrap().to_owned();
+    // Somebody there put bob in.
+    let bobs = state.account("bob@example.com").unwrap()["id"].clone();
+    let inside = json!({ "schemas": [PATCH], "Operations": [{"op": "add", "path": "members", "value": [{"value": bobs}]}] });
+    let path = format!("/Groups/{there}");
+    assert_eq!(
+        state.answer(Method::Patch, &path, None, Some(&inside)).0,
+        204
+    );
+
+    let id = group(&house, "Staff", &[&ada]).await;
+    house.settled().await;
+    assert_eq!(state.groups().len(), 1);
+    assert_eq!(members(&house, "Staff"), ["ada", "bob"]);
+    assert!(
+        told(&house).contains(&row("create", "success", "")),
+        "{:?}",
+        told(&house)
+    );
+
+    // It is not ours to delete: our member goes, theirs and the group stay.
+    house
+        .ask("DELETE", &format!("/Groups/{id}"), None)
+        .await
+        .expect(204);
+    house.settled().await;
+    assert_eq!(state.group("Staff").unwrap().0, there);
+    assert_eq!(members(&house, "Staff"), ["bob"]);
+    let engine = house.serving.gateway.engine().unwrap();
+    assert_eq!(engine.store.view().unwrap().groups_in("zoom").unwrap(), []);
+    assert_eq!(engine.store.view().unwrap().mark_count("zoom").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn where_adopting_is_off_a_group_of_the_name_stays_alone() {
+    let house = House::with(Plan {
+        application: String::from("adopt = false"),
+        ..pushing("[\"*\"]", "")
+    })
+    .await;
+    let ada = user(&house, "ada").await;
+    let body = json!({ "schemas": [CORE_GROUP], "displayName": "Staff" });
+    let state = house.sandbox.state();
+    assert_eq!(
+        state.answer(Method::Post, "/Groups", None, Some(&body)).0,
+        201
+    );
+    group(&house, "Staff", &[&ada]).await;
+    house.settled().await;
+    assert_eq!(members(&house, "Staff"), [""; 0]);
+    assert!(
+        told(&house).contains(&row("create", "failure", "exists")),
+        "{:?}",
+        told(&house)
+    );
+}
+
+#[tokio::test]
+async fn members_follow_their_accounts() {
+    let house = House::with(Plan {
+        application: String::from("authorized_domains = [\"example.com\"]"),
+        tables: String::from(
+            "[application.groups]\npush = [\"*\"]\n[application.users]\ndelete_after = \"0s\"\non_leave = \"delete\"",
+        ),
+        ..Plan::default()
+    })
+    .await;
+    let ada = user(&house, "ada").await;
+    // Out of scope: no account.
+    let body = json!({
+        "schemas": [CORE_USER], "userName": "eve@elsewhere.org", "displayName": "eve",
+        "name": {"givenName": "eve", "familyName": "T"},
+        "emails": [{"value": "eve@elsewhere.org", "type": "work", "primary": true}], "active": true,
+    });
+    let eve = house
+        .ask("POST", "/Users", Some(&body))
+        .await
+        .expect(201)
+        .id();
+    let nested = group(&house, "Inner", &[&ada]).await;
+    let id = group(&house, "Staff", &[&ada, &eve, &nested]).await;
+    house.settled().await;
+    assert_eq!(members(&house, "Staff"), ["ada"]);
+    let reason = house
+        .report(Query::default())
+        .into_iter()
+        .filter_map(|row| row.reason.filter(|_| row.user == "Staff"))
+        .next()
+        .unwrap();
+    assert_eq!(
+        reason,
+        "1 added, 0 removed, 1 without an account there yet, 1 nested groups not pushed"
+    );
+
+    // She comes into scope, gets an account, and her group follows.
+    let start = so_far(&house);
+    let moved = json!([
+        {"op": "replace", "path": "userName", "value": "eve@example.com"},
+        {"op": "replace", "path": "emails[type eq \"work\"].value", "value": "eve@example.com"},
+    ]);
+    let body = json!({ "schemas": [PATCH], "Operations": moved });
+    house
+        .ask("PATCH", &format!("/Users/{eve}"), Some(&body))
+        .await
+        .expect(200);
+    house.settled().await;
+    assert_eq!(members(&house, "Staff"), ["ada", "eve"]);
+    assert_eq!(calls(&house, start), ["PATCH /Groups/id"]);
+
+    // Her account goes, and her membership with it, without a call.
+    let start = so_far(&house);
+    house
+        .ask("DELETE", &format!("/Users/{eve}"), None)
+        .await
+        .expect(204);
+    house.settled().await;
+    assert_eq!(members(&house, "Staff"), ["ada"]);
+    assert_eq!(calls(&house, start), [""; 0]);
+
+    // Somebody who is only deactivated there is a member all the same, until the group says otherwise.
+    let off = json!({ "schemas": [PATCH], "Operations": [{"op": "replace", "path": "active", "value": false}] });
+    house
+        .ask("PATCH", &format!("/Users/{ada}"), Some(&off))
+        .await
+        .expect(200);
+    house.settled().await;
+    assert_eq!(calls(&house, start), [""; 0]);
+    remove(&house, &id, &[&ada]).await;
+    house.settled().await;
+    assert_eq!(members(&house, "Staff"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_deleted_user_leaves_the_group_there_before_the_account_goes() {
+    let house = House::with(pushing("[\"*\"]", "")).await;
+    let (ada, bob) = (user(&house, "ada").await, user(&house, "bob").await);
+    group(&house, "Staff", &[&ada, &bob]).await;
+    house.settled().await;
+    house
+        .ask("DELETE", &format!("/Users/{ada}"), None)
+        .await
+        .expect(204);
+    house.settled().await;
+    // Deactivated for seven days, and out of the group at once.
+    assert_eq!(members(&house, "Staff"), ["bob"]);
+    // A new user takes the account over, and is in no group.
+    user(&house, "ada").await;
+    house.settled().await;
+    assert_eq!(members(&house, "Staff"), ["bob"]);
+}
+
+#[tokio::test]
+async fn an_account_that_is_taken_over_leaves_its_former_groups() {
+    let house = House::with(pushing("[\"*\"]", "")).await;
+    let ada = user(&house, "ada").await;
+    let id = group(&house, "Staff", &[&ada]).await;
+    house.settled().await;
+    // The group's turn cannot go through before the new user is there.
+    house.sandbox.state().fail_next(Fault {
+        calls: 1,
+        matching: Some((Method::Patch, String::from("/Groups"))),
+        what: What::Status {
+            status: 503,
+            retry_after: None,
+            body: None,
+        },
+    });
+    house
+        .ask("DELETE", &format!("/Users/{ada}"), None)
+        .await
+        .expect(204);
+    let again = user(&house, "ada").await;
+    converge(&house).await;
+    assert_eq!(members(&house, "Staff"), [""; 0]);
+    add(&house, &id, &[&again]).await;
+    converge(&house).await;
+    assert_eq!(members(&house, "Staff"), ["ada"]);
+}
+
+/// Each call of a group's life, lost before it has its effect and after; in the end exactly what should be is there.
+#[tokio::test]
+async fn whatever_is_lost_the_members_are_exact_in_the_end() {
+    let mut lost = 0;
+    for what in [
+        What::LoseBefore,
+        What::LoseAfter,
+        What::Garbage,
+        What::Status {
+            status: 502,
+            retry_after: None,
+            body: None,
+        },
+        What::Status {
+            status: 429,
+            retry_after: Some(String::from("3")),
+            body: None,
+        },
+    ] {
+        for (method, path) in [
+            (Method::Get, "/Groups"),
+            (Method::Post, "/Groups"),
+            (Method::Patch, "/Groups"),
+            (Method::Delete, "/Groups"),
+        ] {
+            let house = House::with(pushing("[\"*\"]", "")).await;
+            let (ada, bob) = (user(&house, "ada").await, user(&house, "bob").await);
+            let eve = user(&house, "eve").await;
+            let check = |wanted: &[&str], name: &str, when: &str| {
+                assert_eq!(members(&house, name), wanted, "{what:?} {method:?} {when}");
+                let all = house.sandbox.state().groups();
+                assert_eq!(all.len(), 1, "{what:?} {method:?} {when}: {all:?}");
+            };
+            fail(&house, method, path, what.clone());
+            let id = group(&house, "Staff", &[&ada, &bob]).await;
+            converge(&house).await;
+            check(&["ada", "bob"], "Staff", "created");
+            fail(&house, method, path, what.clone());
+            remove(&house, &id, &[&ada]).await;
+            converge(&house).await;
+            check(&["bob"], "Staff", "removed");
+            // Added, and gone again before anybody knows whether it arrived.
+            fail(&house, method, path, what.clone());
+            add(&house, &id, &[&eve]).await;
+            house.settled().await;
+            remove(&house, &id, &[&eve]).await;
+            converge(&house).await;
+            check(&["bob"], "Staff", "added and removed");
+            fail(&house, method, path, what.clone());
+            rename(&house, &id, "People").await;
+            add(&house, &id, &[&ada]).await;
+            converge(&house).await;
+            check(&["ada", "bob"], "People", "renamed");
+            fail(&house, method, path, what.clone());
+            house
+                .ask("DELETE", &format!("/Groups/{id}"), None)
+                .await
+                .expect(204);
+            converge(&house).await;
+            let left = house.sandbox.state().groups();
+            assert_eq!(left.len(), 0, "{what:?} {method:?}: {left:?}");
+            let engine = house.serving.gateway.engine().unwrap();
+            let view = engine.store.view().unwrap();
+            assert_eq!(view.mark_count("zoom").unwrap(), 0, "{what:?} {method:?}");
+            lost += 1;
+        }
+    }
+    assert_eq!(lost, 20);
+}
+
+#[tokio::test]
+async fn a_large_group_goes_in_chunks_and_one_change_is_one_call() {
+    const PEOPLE: usize = 1_500;
+    let house = House::with(pushing("[\"*\"]", "")).await;
+    let ids: Vec<String> = {
+        let mut made = Vec::new();
+        for slice in (0..PEOPLE).collect::<Vec<_>>().chunks(50) {
+            let asked = slice.iter().map(|n| {
+                let house = &house;
+                async move { user(house, &format!("u{n}")).await }
+            });
+            made.extend(futures_all(asked).await);
+        }
+        made
+    };
+    house.settled().await;
+    let all: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let start = so_far(&house);
+    let id = group(&house, "Everybody", &[]).await;
+    for slice in all.chunks(500) {
+        add(&house, &id, slice).await;
+    }
+    house.settled().await;
+    assert_eq!(members(&house, "Everybody").len(), PEOPLE);
+    let made = calls(&house, start);
+    let patches = made.iter().filter(|call| call.starts_with("PATCH")).count();
+    assert!(
+        (15..=20).contains(&patches),
+        "{patches} calls for 1,500 members"
+    );
+    for call in house.sandbox.state().calls() {
+        let size = call.body.map_or(0, |body| body.to_string().len());
+        assert!(size < 100_000, "a body of {size}");
+    }
+
+    let start = so_far(&house);
+    remove(&house, &id, &[all[700]]).await;
+    house.settled().await;
+    assert_eq!(members(&house, "Everybody").len(), PEOPLE - 1);
+    assert_eq!(calls(&house, start), ["PATCH /Groups/id"]);
+
+    // The whole group gone there: found missing at the next change, and made anew with everybody.
+    let there = house.sandbox.state().group("Everybody").unwrap().0;
+    let path = format!("/Groups/{there}");
+    let gone = house
+        .sandbox
+        .state()
+        .answer(Method::Delete, &path, None, None);
+    assert_eq!(gone.0, 204);
+    add(&house, &id, &[all[700]]).await;
+    house.settled().await;
+    converge(&house).await;
+    assert_eq!(members(&house, "Everybody").len(), PEOPLE);
+
+    // And a restart has nothing to do.
+    let start = so_far(&house);
+    let house = house.restart().await;
+    house.settled().await;
+    assert_eq!(calls(&house, start), [""; 0]);
+}
+
+async fn futures_all<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut all: Vec<_> = all.map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (one, slot) in all.iter_mut().zip(&mut done) {
+            if slot.is_none()
+                && let std::task::Poll::Ready(value) = one.as_mut().poll(context)
+            {
+                *slot = Some(value);
+            }
+        }
+        if done.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn another_configuration_brings_groups_there_and_takes_them_away() {
+    let house = House::new().await;
+    let ada = user(&house, "ada").await;
+    group(&house, "Zoom-A", &[&ada]).await;
+    group(&house, "Zoom-B", &[&ada]).await;
+    house.settled().await;
+    assert_eq!(house.sandbox.state().groups().len(), 0);
+    assert_eq!(told(&house), []);
+
+    let house = house.restart_with(pushing("[\"zoom-*\"]", "")).await;
+    started(&house).await;
+    assert_eq!(members(&house, "Zoom-A"), ["ada"]);
+    assert_eq!(members(&house, "Zoom-B"), ["ada"]);
+
+    let house = house
+        .restart_with(pushing("[\"zoom-b\"]", "delete = false"))
+        .await;
+    started(&house).await;
+    assert_eq!(members(&house, "Zoom-A"), ["ada"], "deleting is off");
+
+    let house = house.restart_with(pushing("[\"zoom-b\"]", "")).await;
+    started(&house).await;
+    assert!(house.sandbox.state().group("Zoom-A").is_none());
+    assert_eq!(members(&house, "Zoom-B"), ["ada"]);
+
+    let off = house
+        .restart_with(pushing("[\"*\"]", "membership = false\nupdate = false"))
+        .await;
+    started(&off).await;
+    assert_eq!(
+        members(&off, "Zoom-A"),
+        [""; 0],
+        "there again, without members"
+    );
+    assert_eq!(members(&off, "Zoom-B"), ["ada"]);
+    let on = off.restart_with(pushing("[\"*\"]", "")).await;
+    started(&on).await;
+    assert_eq!(members(&on, "Zoom-A"), ["ada"], "the switch is on again");
+}
+
+#[tokio::test]
+async fn rules_give_a_group_its_name() {
+    let rules = "[[application.map.group]]\nto = \"displayName\"\nfrom = \"$.displayName\"\ntransform = [{ prefix = \"idp-\" }]";
+    let house = House::with(pushing("[\"staff\"]", rules)).await;
+    let ada = user(&house, "ada").await;
+    let id = group(&house, "Staff", &[&ada]).await;
+    house.settled().await;
+    assert_eq!(members(&house, "idp-Staff"), ["ada"]);
+    // A name that is not pushed any more: it goes there.
+    rename(&house, &id, "Secret").await;
+    house.settled().await;
+    assert_eq!(house.sandbox.state().groups().len(), 0);
+}
+
+#[tokio::test]
+async fn what_the_application_refuses_to_delete_is_told_once() {
+    let house = House::with(pushing("[\"*\"]", "")).await;
+    let ada = user(&house, "ada").await;
+    let id = group(&house, "Staff", &[&ada]).await;
+    house.settled().await;
+    let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "400", "detail": "Cannot delete account default group."});
+    house.sandbox.state().fail_next(Fault {
+        calls: 100,
+        matching: Some((Method::Delete, String::from("/Groups"))),
+        what: What::Status {
+            status: 400,
+            retry_after: None,
+            body: Some(body.to_string()),
+        },
+    });
+    let start = so_far(&house);
+    house
+        .ask("DELETE", &format!("/Groups/{id}"), None)
+        .await
+        .expect(204);
+    converge(&house).await;
+    assert_eq!(calls(&house, start), ["DELETE /Groups/id"]);
+    let newest = told(&house).pop().unwrap();
+    assert_eq!(newest, row("delete", "failure", "refused"));
+}
+
+#[tokio::test]
+async fn an_application_without_groups_is_asked_once_and_goes_on_with_users() {
+    for status in [405, 501] {
+        let house = House::with(pushing("[\"*\"]", "")).await;
+        let ada = user(&house, "ada").await;
+        house.sandbox.state().fail_next(Fault {
+            calls: 100,
+            matching: Some((Method::Get, String::from("/Groups"))),
+            what: What::Status {
+                status,
+                retry_after: None,
+                body: None,
+            },
+        });
+        let start = so_far(&house);
+        let id = group(&house, "Staff", &[&ada]).await;
+        house.settled().await;
+        let bob = user(&house, "bob").await;
+        add(&house, &id, &[&bob]).await;
+        converge(&house).await;
+        assert_eq!(calls(&house, start), ["GET /Groups"]);
+        let told = told(&house);
+        let failures = told.iter().filter(|row| row.1 == "failure").count();
+        assert_eq!(failures, 1, "{told:?}");
+        assert!(house.sandbox.state().account("bob@example.com").is_some());
+        assert_eq!(
+            house
+                .serving
+                .gateway
+                .engine()
+                .unwrap()
+                .store
+                .view()
+                .unwrap()
+                .mark_count("zoom")
+                .unwrap(),
+            0
+        );
+    }
+}
+
+#[tokio::test]
+async fn simulate_mode_calls_nothing_for_a_group() {
+    let simulated = Plan {
+        application: String::from("mode = \"simulate\""),
+        ..pushing("[\"*\"]", "")
+    };
+    let house = House::with(simulated).await;
+    let ada = user(&house, "ada").await;
+    group(&house, "Staff", &[&ada]).await;
+    house.settled().await;
+    assert_eq!(so_far(&house), 0);
+    assert!(
+        told(&house).contains(&row("create", "skipped", "simulate")),
+        "{:?}",
+        told(&house)
+    );
+    let house = house.restart_with(pushing("[\"*\"]", "")).await;
+    // The gateway wakes what was only simulated when it has started: two calls for the user, three for the group.
+    house.sandbox.state().arrived(5).await;
+    house.settled().await;
+    assert_eq!(members(&house, "Staff"), ["ada"]);
 }
