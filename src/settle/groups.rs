@@ -369,8 +369,9 @@ impl GroupTurn<'_> {
             changes,
             local,
             compared,
-            left,
+            mut left,
         } = batch;
+        left.more |= self.changes_name();
         let place = engine.store.reserve()?;
         let mut settles = None;
         if !changes.is_empty() {
@@ -449,6 +450,14 @@ impl GroupTurn<'_> {
         }
         place.commit(change).await.map_err(lost)?;
         Ok(status)
+    }
+
+    /// Whether something other than members is next.
+    fn changes_name(&self) -> bool {
+        let mut group = self.group.clone();
+        group.set_link(self.name(), self.decision.link.clone());
+        let next = plan::plan(&self.application.plan, &group, Facts::default());
+        matches!(next.act, Act::Give { .. } | Act::Update { .. })
     }
 
     /// The link that an outcome about members leaves, where that is another one.
