@@ -365,16 +365,6 @@ impl View {
         Ok(tables::read_handle(&self.keys, &key)?)
     }
 
-    /// Whether any membership of the group may differ there.
-    ///
-    /// # Errors
-    /// As [`View::doubts`].
-    pub fn in_doubt(&self, application: &str, group: Handle) -> Result<bool, Fault> {
-        Ok(self.comparing(application, group)?.is_some()
-            || !self.doubts(application, group, false, 1)?.is_empty()
-            || !self.doubts(application, group, true, 1)?.is_empty())
-    }
-
     /// Whether what was sent of an earlier group there is still being dropped: nothing may be sent until it is.
     ///
     /// # Errors

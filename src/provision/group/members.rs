@@ -214,9 +214,9 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn of(&self, chunk: &[usize]) -> impl Iterator<Item = &'a Change> {
+    fn of<'c>(&self, chunk: &'c [usize]) -> impl Iterator<Item = &'a Change> + use<'a, 'c> {
         let changes = self.changes;
-        chunk.to_vec().into_iter().filter_map(|at| changes.get(at))
+        chunk.iter().filter_map(|at| changes.get(*at))
     }
 
     /// Hears what became of the call, and says what it shows about the application itself.

@@ -280,4 +280,4 @@ fn gone(application: &Application, link: Option<Link>, facts: Facts) -> Decision
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::provision::group) mod tests;

@@ -291,8 +291,8 @@ mod tests {
             (22, true, MEMBERS),
             (22, false, MEMBERS),
             (2_000, true, 49),
-            (2_000, false, 47),
-            (200_000, true, 1),
+            (2_000, false, 48),
+            (60_000, true, 1),
         ] {
             let ids: Vec<String> = (0..250)
                 .map(|n| format!("{n:0length$}").replace('0', "\""))

@@ -7,6 +7,7 @@ mod migration;
 mod model;
 mod reads;
 mod recovery;
+mod sent;
 
 use std::future::Future;
 
