@@ -440,7 +440,8 @@ impl GroupTurn<'_> {
             }
             weighed.link = link;
         }
-        let quiet = changes.is_empty() && self.mark.cause.is_empty();
+        // A line where something went, or where somebody waits to hear that nothing had to.
+        let quiet = changes.is_empty() && (self.mark.cause.is_empty() || left.more);
         self.said(&weighed);
         let status = weighed.delivery.status;
         let turn = Self { group, ..self };

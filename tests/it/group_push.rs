@@ -9,8 +9,9 @@ use usher::journal::report::Query;
 use usher::provision::call::Method;
 use usher::sandbox::{Fault, What};
 use usher::scim::Kind;
+use usher::serve::Serving;
 
-use crate::house::{House, Plan};
+use crate::house::{House, Knock, Plan};
 
 const CORE_GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 const CORE_USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
@@ -741,4 +742,193 @@ async fn simulate_mode_calls_nothing_for_a_group() {
     house.sandbox.state().arrived(5).await;
     house.settled().await;
     assert_eq!(members(&house, "Staff"), ["ada"]);
+}
+
+/// Any SCIM server: here another gateway of ours, which keeps its members and shows them.
+#[tokio::test]
+async fn groups_of_a_scim_server_are_kept_too() {
+    let upstream = House::new().await;
+    let text = crate::house::text(&pushing("[\"*\"]", ""), &upstream.base, "127.0.0.1:0")
+        .replace("profile = \"zoom\"", "profile = \"scim\"");
+    let folder = tempfile::tempdir().unwrap();
+    let config = usher::config::parse(&text, &folder.path().join("usher.toml"), &|_| {
+        Some(crate::house::TOKEN.to_owned())
+    });
+    let mut serving = Serving::start(config.unwrap(), upstream.clock.clone(), false)
+        .await
+        .unwrap();
+    serving.ready().await.unwrap();
+    let knock = Knock::at(format!("http://{}/scim/v2", serving.address));
+    let engine = serving.gateway.engine().unwrap();
+    let quiet = async || {
+        let mut committed = engine.store.committed();
+        let waiting = async {
+            loop {
+                committed.mark_unchanged();
+                if engine.store.view().unwrap().mark_count("zoom").unwrap() == 0 {
+                    return;
+                }
+                committed.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(crate::house::PATIENCE, waiting)
+            .await
+            .expect("it is all done");
+    };
+    // What the server shows: each group's name and how many members it has.
+    let there = async || {
+        let list = upstream.ask("GET", "/Groups", None).await.expect(200).body;
+        let groups = list["Resources"].as_array().cloned().unwrap_or_default();
+        let told = groups.into_iter().map(|group| {
+            let members = group["members"].as_array().map_or(0, Vec::len);
+            (group["displayName"].as_str().unwrap().to_owned(), members)
+        });
+        told.collect::<Vec<_>>()
+    };
+
+    let mut people = Vec::new();
+    for name in ["ada", "bob", "eve"] {
+        let body = json!({
+            "schemas": [CORE_USER], "userName": format!("{name}@example.com"), "displayName": name,
+            "name": {"givenName": name, "familyName": "Test"},
+            "emails": [{"value": format!("{name}@example.com"), "type": "work", "primary": true}],
+            "active": true,
+        });
+        people.push(
+            knock
+                .ask("POST", "/Users", Some(&body))
+                .await
+                .expect(201)
+                .id(),
+        );
+    }
+    let listed: Vec<Value> = people.iter().map(|id| json!({ "value": id })).collect();
+    let body = json!({ "schemas": [CORE_GROUP], "displayName": "Staff", "members": listed });
+    let id = knock
+        .ask("POST", "/Groups", Some(&body))
+        .await
+        .expect(201)
+        .id();
+    quiet().await;
+    assert_eq!(there().await, [(String::from("Staff"), 3)]);
+
+    let path = format!("/Groups/{id}");
+    let operations = json!([
+        {"op": "remove", "path": format!("members[value eq \"{}\"]", people[0])},
+        {"op": "remove", "path": format!("members[value eq \"{}\"]", people[1])},
+        {"op": "replace", "path": "displayName", "value": "People"},
+    ]);
+    let body = json!({ "schemas": [PATCH], "Operations": operations });
+    knock.ask("PATCH", &path, Some(&body)).await.expect(200);
+    quiet().await;
+    assert_eq!(there().await, [(String::from("People"), 1)]);
+
+    knock.ask("DELETE", &path, None).await.expect(204);
+    quiet().await;
+    assert_eq!(there().await, []);
+    assert!(serving.drain().await.whole);
+}
+
+/// The process dies while a call is out, with and without effect: what it left on disk is carried on by another one.
+#[tokio::test]
+async fn a_gateway_that_dies_in_a_call_leaves_nothing_twice_and_nobody_behind() {
+    for (method, effect) in [
+        (Method::Post, true),
+        (Method::Post, false),
+        (Method::Patch, true),
+        (Method::Patch, false),
+        (Method::Delete, true),
+        (Method::Delete, false),
+    ] {
+        let plan = pushing("[\"*\"]", "");
+        let house = House::with(plan.clone()).await;
+        let (ada, bob) = (user(&house, "ada").await, user(&house, "bob").await);
+        let state = house.sandbox.state();
+        if method != Method::Delete {
+            fail(&house, method, "/Groups", What::Hold);
+        }
+        let id = group(&house, "Staff", &[&ada]).await;
+        if method == Method::Delete {
+            house.settled().await;
+            fail(&house, method, "/Groups", What::Hold);
+            house
+                .ask("DELETE", &format!("/Groups/{id}"), None)
+                .await
+                .expect(204);
+        }
+        // Two users took two calls each, the group a look-up, a create, its member and its end.
+        let before = match method {
+            Method::Post => 6,
+            Method::Patch => 7,
+            _ => 8,
+        };
+        state.arrived(before).await;
+
+        // As a kill at this moment would leave it.
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["usher.redb", "usher.redb.marker"] {
+            std::fs::copy(house.folder().join(name), folder.path().join(name)).unwrap();
+        }
+        if effect {
+            state.release();
+            house.settled().await;
+        }
+        let engine = house.serving.gateway.engine().unwrap();
+        engine.cut.send_replace(true);
+
+        let text = crate::house::text(&plan, &house.sandbox.base_url(), "127.0.0.1:0");
+        let secret = house.sandbox.token().to_owned();
+        let origin = folder.path().join("usher.toml");
+        let config = usher::config::parse(&text, &origin, &|_| Some(secret.clone())).unwrap();
+        let mut serving = Serving::start(config, house.clock.clone(), false)
+            .await
+            .unwrap();
+        serving.ready().await.unwrap();
+        let engine = serving.gateway.engine().unwrap();
+        assert_eq!(engine.store.rolled_forward(), 1, "{method:?} {effect}");
+        let knock = Knock::at(format!("http://{}/scim/v2", serving.address));
+        if method != Method::Delete {
+            // She leaves before anybody knows whether she arrived.
+            let operations = json!([
+                {"op": "remove", "path": format!("members[value eq \"{ada}\"]")},
+                {"op": "add", "path": "members", "value": [{"value": bob}]},
+            ]);
+            let body = json!({ "schemas": [PATCH], "Operations": operations });
+            let path = format!("/Groups/{id}");
+            knock.ask("PATCH", &path, Some(&body)).await.expect(200);
+        }
+        let settled = async {
+            let mut committed = engine.store.committed();
+            loop {
+                committed.mark_unchanged();
+                if engine.store.view().unwrap().mark_count("zoom").unwrap() == 0 {
+                    return;
+                }
+                committed.changed().await.unwrap();
+            }
+        };
+        let passing = async {
+            loop {
+                // Gives the gateway's tasks the machine; how long does not matter.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                house.clock.advance(Duration::from_millis(500));
+            }
+        };
+        let whole = async {
+            tokio::select! {
+                () = settled => {}
+                () = passing => unreachable!("time does not end"),
+            }
+        };
+        tokio::time::timeout(crate::house::PATIENCE, whole)
+            .await
+            .unwrap_or_else(|_| panic!("{method:?} {effect}: it is all done"));
+        let groups = house.sandbox.state().groups();
+        if method == Method::Delete {
+            assert_eq!(groups.len(), 0, "{method:?} {effect}: {groups:?}");
+        } else {
+            assert_eq!(groups.len(), 1, "{method:?} {effect}: {groups:?}");
+            assert_eq!(members(&house, "Staff"), ["bob"], "{method:?} {effect}");
+        }
+    }
 }

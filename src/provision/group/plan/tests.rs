@@ -121,7 +121,14 @@ fn the_table() {
         Some(link)
     };
     let no_members = || changed(&|link| link.dropped = vec![String::from("members")]);
-    let table: Vec<(&str, &str, Option<Link>, Facts, (&str, &str, bool))> = vec![
+    type Line = (
+        &'static str,
+        &'static str,
+        Option<Link>,
+        Facts,
+        (&'static str, &'static str, bool),
+    );
+    let table: Vec<Line> = vec![
         ("", "Other", None, QUIET, ("nothing", "not_pushed", false)),
         ("", "Staff", None, QUIET, ("give", "", false)),
         ("", "ZOOM-x", None, QUIET, ("give", "", false)),
