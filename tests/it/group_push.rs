@@ -473,27 +473,33 @@ async fn whatever_is_lost_the_members_are_exact_in_the_end() {
                 let all = house.sandbox.state().groups();
                 assert_eq!(all.len(), 1, "{what:?} {method:?} {when}: {all:?}");
             };
-            fail(&house, method, path, what.clone());
+            // Only what the next step calls: what waited for a later one would fail it again and again.
+            let lose = |called: &[Method]| {
+                if called.contains(&method) {
+                    fail(&house, method, path, what.clone());
+                }
+            };
+            lose(&[Method::Get, Method::Post, Method::Patch]);
             let id = group(&house, "Staff", &[&ada, &bob]).await;
             converge(&house).await;
             check(&["ada", "bob"], "Staff", "created");
-            fail(&house, method, path, what.clone());
+            lose(&[Method::Patch]);
             remove(&house, &id, &[&ada]).await;
             converge(&house).await;
             check(&["bob"], "Staff", "removed");
             // Added, and gone again before anybody knows whether it arrived.
-            fail(&house, method, path, what.clone());
+            lose(&[Method::Patch]);
             add(&house, &id, &[&eve]).await;
             in_time(&house).await;
             remove(&house, &id, &[&eve]).await;
             converge(&house).await;
             check(&["bob"], "Staff", "added and removed");
-            fail(&house, method, path, what.clone());
+            lose(&[Method::Patch]);
             rename(&house, &id, "People").await;
             add(&house, &id, &[&ada]).await;
             converge(&house).await;
             check(&["ada", "bob"], "People", "renamed");
-            fail(&house, method, path, what.clone());
+            lose(&[Method::Delete]);
             house
                 .ask("DELETE", &format!("/Groups/{id}"), None)
                 .await
