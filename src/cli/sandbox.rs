@@ -130,6 +130,10 @@ pub fn run(args: Args) -> ExitCode {
 
 async fn serve(args: Args) -> std::io::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
+    let client = format!(
+        "account_id = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n",
+        args.account_id, args.client_id, args.client_secret
+    );
     let sandbox = Sandbox::start(Options {
         listen: args.listen,
         token: args.token,
@@ -142,7 +146,7 @@ async fn serve(args: Args) -> std::io::Result<()> {
     // At once, and nobody has to read it: `usher sandbox | head -1` must not end the sandbox.
     let _unread = std::io::stdout().write_all(
         format!(
-            "base_url  = \"{}\"\ntoken     = \"{}\"\ntoken_url = \"{}\"\ncontrol   = \"http://{}/control\"\n",
+            "base_url = \"{}\"\ntoken = \"{}\"\ntoken_url = \"{}\"\n{client}control = \"http://{}/control\"\n",
             sandbox.base_url(),
             sandbox.token(),
             sandbox.token_url(),
