@@ -20,9 +20,10 @@ use crate::config::Config;
 use crate::config::difference::{Names, Restart, restarts};
 use crate::console::{self, Console};
 use crate::gateway::{Gateway, Phase, Running};
-use crate::server::accept::{self, DRAIN, Peer};
+use crate::server::accept::{self, DRAIN, Open, Peer};
 use crate::server::outgoing::Outgoing;
 use crate::server::tls::Acceptor;
+use crate::service::Inherited;
 use crate::settle::Engine;
 use crate::store::{self, InForce, OpenError, Store};
 use crate::worker;
@@ -77,7 +78,8 @@ pub struct Serving {
     pub gateway: Arc<Gateway>,
     /// What shows the certificate, with `[server.tls]`; a reload replaces what it shows.
     pub tls: Option<Arc<Acceptor>>,
-    socket: PathBuf,
+    /// The admin socket's file, if it is ours and not systemd's.
+    socket: Option<PathBuf>,
     stop: watch::Sender<bool>,
     drain: watch::Sender<bool>,
     listeners: JoinSet<()>,
@@ -150,17 +152,34 @@ impl Serving {
         clock: Clock,
         accept_store: bool,
     ) -> Result<Self, StartError> {
+        Self::start_on(Inherited::default(), config, clock, accept_store).await
+    }
+
+    /// The same, on sockets that are open already: they win over the addresses in the configuration.
+    ///
+    /// # Errors
+    /// Also: one is beyond loopback and would be served without TLS, which the configuration does not allow.
+    pub async fn start_on(
+        inherited: Inherited,
+        config: Config,
+        clock: Clock,
+        accept_store: bool,
+    ) -> Result<Self, StartError> {
         let cannot = |what: &str, error: std::io::Error| {
             StartError::Listen(format!("cannot listen on {what}: {error}"))
         };
-        let listener = TcpListener::bind(config.server.listen)
-            .await
-            .map_err(|error| cannot(&config.server.listen.to_string(), error))?;
-        let admin = TcpListener::bind(config.admin.listen)
-            .await
-            .map_err(|error| cannot(&config.admin.listen.to_string(), error))?;
-        let unix = console::bind(&config.admin.socket)
-            .map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
+        let listener = bound(inherited.scim, config.server.listen).await?;
+        let admin = bound(inherited.admin, config.admin.listen).await?;
+        let socket = inherited
+            .socket
+            .is_none()
+            .then(|| config.admin.socket.clone());
+        let unix = match inherited.socket {
+            Some(listener) => UnixListener::from_std(listener),
+            None => console::bind(&config.admin.socket),
+        };
+        let unix =
+            unix.map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
         let address = listener
             .local_addr()
             .map_err(|error| cannot("the SCIM address", error))?;
@@ -168,6 +187,7 @@ impl Serving {
             .local_addr()
             .map_err(|error| cannot("the admin address", error))?;
 
+        exposed(&config, address, admin_address)?;
         let tls = config.server.tls.as_ref();
         let tls = tls
             .map(|tls| Acceptor::new(tls, &clock).map(Arc::new))
@@ -188,7 +208,6 @@ impl Serving {
             unix,
         };
         let listeners = Self::listen(&config, &gateway, &clock, sockets, &stop);
-        let socket = config.admin.socket.clone();
         let behind = Arc::new(Mutex::new(Behind::new(config.clone())));
         let opening = Opening {
             config,
@@ -222,16 +241,33 @@ impl Serving {
         stop: &watch::Sender<bool>,
     ) -> JoinSet<()> {
         let mut listeners = JoinSet::new();
+        let tls = sockets.scim.1.clone();
         let scim = Arc::clone(gateway);
         let serve = move |request, peer| Arc::clone(&scim).serve(request, peer);
-        spawn(&mut listeners, sockets.scim, serve, config, clock, stop);
-        let console = Arc::new(Console::new(Arc::clone(gateway), clock.clone()));
+        let open = &gateway.connections;
+        spawn(
+            &mut listeners,
+            sockets.scim,
+            serve,
+            config,
+            clock,
+            (open, stop),
+        );
+        let console = Console::new(Arc::clone(gateway), tls, clock.clone());
+        let console = Arc::new(console);
         let health = Arc::clone(&console);
         let serve = move |request, _peer| {
             let health = Arc::clone(&health);
             async move { health.public(&request).await }
         };
-        spawn(&mut listeners, sockets.admin, serve, config, clock, stop);
+        spawn(
+            &mut listeners,
+            sockets.admin,
+            serve,
+            config,
+            clock,
+            (open, stop),
+        );
         listeners.spawn(console.socket(sockets.unix, stop.subscribe()));
         listeners
     }
@@ -353,9 +389,39 @@ impl Serving {
             }
         }
         // Best effort: the next start replaces a socket that nobody answers on.
-        let _gone = std::fs::remove_file(&self.socket);
+        let _gone = self.socket.map(std::fs::remove_file);
         Drained { whole }
     }
+}
+
+/// A listener that was given, or one of our own.
+async fn bound(
+    given: Option<std::net::TcpListener>,
+    address: SocketAddr,
+) -> Result<TcpListener, StartError> {
+    let had = match given {
+        Some(listener) => TcpListener::from_std(listener),
+        None => TcpListener::bind(address).await,
+    };
+    had.map_err(|error| StartError::Listen(format!("cannot listen on {address}: {error}")))
+}
+
+/// What the configuration's check says of addresses holds for sockets that were given, too.
+fn exposed(config: &Config, scim: SocketAddr, admin: SocketAddr) -> Result<(), StartError> {
+    let plain = config.server.tls.is_none();
+    let told = |what: &str, address: SocketAddr, wanted: &str| {
+        Err(StartError::Config(format!(
+            "the {what} socket that was given is on {address}, beyond loopback, and would be served without TLS: that takes {wanted}"
+        )))
+    };
+    if plain && beyond_loopback(scim) && !config.server.plain_anywhere {
+        let wanted = "[server.tls], or plain_http = \"anywhere\" where a proxy before it does TLS";
+        return told("SCIM", scim, wanted);
+    }
+    if plain && beyond_loopback(admin) {
+        return told("admin", admin, "[server.tls]");
+    }
+    Ok(())
 }
 
 fn beyond_loopback(address: SocketAddr) -> bool {
@@ -378,14 +444,15 @@ fn spawn<S, F>(
     service: S,
     config: &Config,
     clock: &Clock,
-    stop: &watch::Sender<bool>,
+    (open, stop): (&Arc<Open>, &watch::Sender<bool>),
 ) where
     S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Outgoing>> + Send + 'static,
 {
     let (limits, clock, stop) = (config.limits.clone(), clock.clone(), stop.subscribe());
+    let open = Arc::clone(open);
     listeners.spawn(async move {
-        let drained = accept::run(listener, tls, service, &limits, &clock, stop).await;
+        let drained = accept::run(listener, tls, service, &limits, &clock, &open, stop).await;
         if drained.cut > 0 {
             tracing::warn!(
                 connections = drained.cut,

@@ -1,7 +1,9 @@
-//! The admin API: health for everybody on the admin address, reports for the command line on the Unix socket. It decides
+//! The admin API: health and metrics for everybody on the admin address, reports for the command line on the Unix socket. It decides
 //! nothing; the file's mode (0600) is what guards the socket.
 
 mod backup;
+mod health;
+pub mod metrics;
 pub mod route;
 pub mod status;
 mod test;
@@ -15,19 +17,21 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Fault;
-use crate::gateway::{Gateway, Phase};
+use crate::gateway::Gateway;
 use crate::journal::report::Query;
 use crate::server::outgoing::Outgoing;
 use crate::server::service::Reply;
+use crate::server::tls::Acceptor;
 use crate::settle::Engine;
 use crate::store::Statistics;
 
 use route::Route;
+use status::Status;
 
 const JSON: &str = "application/json";
 
@@ -57,18 +61,24 @@ pub struct Console {
     clock: Clock,
     backup: backup::UnderWay,
     started: Timestamp,
+    /// What shows the certificate, with `[server.tls]`.
+    tls: Option<Arc<Acceptor>>,
+    /// Metrics read queues out of the store: one at a time.
+    measuring: Mutex<()>,
 }
 
 impl Console {
     /// A console for a gateway.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
+    pub fn new(gateway: Arc<Gateway>, tls: Option<Arc<Acceptor>>, clock: Clock) -> Self {
         let started = clock.now();
         Self {
             gateway,
             clock,
             backup: backup::UnderWay::default(),
             started,
+            tls,
+            measuring: Mutex::default(),
         }
     }
 
@@ -82,47 +92,6 @@ impl Console {
         match Route::of(request.method().as_str(), request.uri().path()) {
             Ok(route) if !route.is_public() => fault(&elsewhere()),
             route => self.answer(route, request).await,
-        }
-    }
-
-    fn healthz(&self) -> Response<Outgoing> {
-        let phase = *self.gateway.phase.borrow();
-        let (status, body) = if phase == Phase::Broken {
-            (503, json!({"status": "broken"}))
-        } else {
-            (200, json!({"status": "ok"}))
-        };
-        json(status, body.to_string().into_bytes())
-    }
-
-    fn readyz(&self) -> Response<Outgoing> {
-        let phase = *self.gateway.phase.borrow();
-        let (status, body) = match phase {
-            Phase::Ready => (200, self.ready()),
-            Phase::Opening(share) => (
-                503,
-                json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0}),
-            ),
-            Phase::Broken => (
-                503,
-                json!({"status": "broken", "detail": "a commit failed; the process is about to restart"}),
-            ),
-            Phase::Draining => (503, json!({"status": "draining"})),
-        };
-        json(status, body.to_string().into_bytes())
-    }
-
-    /// Reads are answered; whether writes are is said beside it, so that a balancer does not take the reads away too.
-    fn ready(&self) -> serde_json::Value {
-        let engine = self.gateway.engine();
-        let full = |engine: &Arc<Engine>| engine.store.disk_nearly_full();
-        let unconfirmed = |engine: &Arc<Engine>| engine.store.is_unconfirmed();
-        if engine.as_ref().is_some_and(unconfirmed) {
-            json!({"status": "ready", "writes": "refused: restored from a backup and not confirmed"})
-        } else if engine.as_ref().is_some_and(full) {
-            json!({"status": "ready", "writes": "refused: disk nearly full"})
-        } else {
-            json!({"status": "ready"})
         }
     }
 
@@ -168,6 +137,7 @@ impl Console {
         let reply = match route {
             Ok(Route::Healthz) => return self.healthz(),
             Ok(Route::Readyz) => return self.readyz(),
+            Ok(Route::Metrics) => return self.metrics().await,
             Ok(Route::Report) => self.report(query.to_owned()).await,
             Ok(Route::Statistics) => self.statistics(),
             Ok(Route::Test) => self.test(query).await,
@@ -196,6 +166,7 @@ impl Console {
             rows,
             notes,
             notes_dropped,
+            ..
         } = self.engine()?.store.statistics();
         Ok(json!({"commits": commits, "rows": rows, "notes": notes, "notes_dropped": notes_dropped})
             .to_string()
@@ -204,12 +175,16 @@ impl Console {
 
     /// How the gateway and its applications are.
     async fn status(&self) -> Result<Vec<u8>, Fault> {
-        let (phase, engine) = (*self.gateway.phase.borrow(), self.gateway.engine());
+        let status = self.look(self.gateway.engine()).await?;
+        serde_json::to_vec(&status).map_err(|why| Fault::Internal(why.to_string()))
+    }
+
+    async fn look(&self, engine: Option<Arc<Engine>>) -> Result<Status, Fault> {
+        let phase = *self.gateway.phase.borrow();
         let (started, now) = (self.started, self.clock.now());
         let work = move || status::status(phase, started, now, engine.as_ref());
         let status = tokio::task::spawn_blocking(work).await;
-        let status = status.map_err(|died| Fault::Internal(died.to_string()))??;
-        serde_json::to_vec(&status).map_err(|why| Fault::Internal(why.to_string()))
+        status.map_err(|died| Fault::Internal(died.to_string()))?
     }
 
     async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {

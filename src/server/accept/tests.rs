@@ -68,10 +68,13 @@ async fn stand(connections: usize, header_timeout: Duration, tls: Option<Tls>) -
             })
         }
     };
-    let task =
-        tokio::spawn(
-            async move { run(listener, acceptor, service, &limits, &ours, shutdown).await },
-        );
+    let (open, counted) = Arc::default();
+    let task = tokio::spawn(async move {
+        run(
+            listener, acceptor, service, &limits, &ours, &counted, shutdown,
+        )
+        .await
+    });
     House {
         at,
         down,

@@ -42,6 +42,30 @@ pub struct ClassView {
     pub rate: Rate,
     /// Until when no call of this class is made, if it has to wait.
     pub not_before: Option<Timestamp>,
+    /// Calls since the start, in the order of [`OUTCOMES`].
+    pub calls: [u64; OUTCOMES.len()],
+}
+
+/// How a call is counted: by its answer's status, where it means something of its own, or its hundred; `none`: there was no
+/// answer.
+pub const OUTCOMES: [&str; 10] = [
+    "2xx", "3xx", "401", "403", "404", "409", "429", "4xx", "5xx", "none",
+];
+
+/// The place in [`OUTCOMES`].
+pub(super) fn outcome(status: Option<u16>) -> usize {
+    match status {
+        None => 9,
+        Some(401) => 2,
+        Some(403) => 3,
+        Some(404) => 4,
+        Some(409) => 5,
+        Some(429) => 6,
+        Some(..300) => 0,
+        Some(300..400) => 1,
+        Some(400..500) => 7,
+        Some(500..) => 8,
+    }
 }
 
 /// What a call heard.
@@ -88,8 +112,8 @@ impl Gate {
             concurrency: state.concurrency,
             waiting: underway + inline,
             queued,
-            light: state.class(Class::Light).view(now),
-            medium: state.class(Class::Medium).view(now),
+            light: state.view(Class::Light, now),
+            medium: state.view(Class::Medium, now),
             failures: state.health.failures,
             failing_since: state.since,
             left_alone_until: Some(state.health.not_before).filter(|until| *until > now),
@@ -99,18 +123,14 @@ impl Gate {
 }
 
 impl State {
-    fn class(&self, class: Class) -> &Kept {
-        &self.classes[index(class)]
-    }
-}
-
-impl Kept {
-    fn view(&self, now: Timestamp) -> ClassView {
+    fn view(&self, class: Class, now: Timestamp) -> ClassView {
+        let Kept { pace, .. } = &self.classes[index(class)];
         ClassView {
-            configured: self.pace.configured(),
-            granted: self.pace.granted(),
-            rate: self.pace.rate(now),
-            not_before: Some(self.pace.not_before()).filter(|until| *until > now),
+            configured: pace.configured(),
+            granted: pace.granted(),
+            rate: pace.rate(now),
+            not_before: Some(pace.not_before()).filter(|until| *until > now),
+            calls: self.calls[index(class)],
         }
     }
 }
