@@ -118,12 +118,8 @@ fn owned(
     text: &str,
 ) -> Result<String, Refusal> {
     let (bytes, mode) = read(path, SECRET_LIMIT).map_err(|found| refuse(found, file))?;
-    let others = if credentials.is_some_and(|folder| is_below(path, folder)) {
-        0o037
-    } else {
-        0o077
-    };
-    if mode & others != 0 {
+    let handed = |folder| mode & 0o7777 == 0o440 && is_below(path, folder);
+    if mode & 0o077 != 0 && !credentials.is_some_and(handed) {
         let found = format!("a file that others may read (mode {:04o})", mode & 0o7777);
         return Err(refuse(found, "one that only its owner may read: chmod 600"));
     }

@@ -25,6 +25,7 @@ struct House {
     come: mpsc::UnboundedReceiver<String>,
     /// Lets a request for `/slow` end.
     go: Arc<Notify>,
+    open: Arc<Open>,
 }
 
 async fn house(connections: usize, header_timeout: Duration) -> House {
@@ -68,7 +69,8 @@ async fn stand(connections: usize, header_timeout: Duration, tls: Option<Tls>) -
             })
         }
     };
-    let (open, counted) = Arc::default();
+    let open = Arc::<Open>::default();
+    let counted = Arc::clone(&open);
     let task = tokio::spawn(async move {
         run(
             listener, acceptor, service, &limits, &ours, &counted, shutdown,
@@ -82,6 +84,7 @@ async fn stand(connections: usize, header_timeout: Duration, tls: Option<Tls>) -
         task,
         come,
         go,
+        open,
     }
 }
 
@@ -159,6 +162,10 @@ async fn over_the_cap_the_next_one_waits_for_a_place() {
     for path in ["/first", "/first", "/second"] {
         assert_eq!(house.come.recv().await.unwrap(), path);
     }
+    assert_eq!(house.open.count(), 1);
+    house.down.send(true).unwrap();
+    assert_eq!(house.task.await.unwrap(), Drained { cut: 0 });
+    assert_eq!(house.open.count(), 0);
 }
 
 #[tokio::test]
