@@ -15,7 +15,7 @@ use crate::server::tls;
 use crate::settle::Engine;
 
 /// A writer that has not come round for so long takes no writes, for all that a client can tell.
-const SILENT: Duration = Duration::from_secs(10);
+const SILENT: Duration = Duration::from_secs(5);
 
 impl Console {
     pub(super) fn healthz(&self) -> Response<Outgoing> {
@@ -49,6 +49,10 @@ impl Console {
         if let Some(body) = body.as_object_mut() {
             let components = self.components(phase, engine.as_deref());
             body.insert(String::from("components"), components.into());
+        }
+        if let Some(engine) = &engine {
+            // Who asks next hears what this came to.
+            engine.store.knock();
         }
         super::json(status, body.to_string().into_bytes())
     }
@@ -133,9 +137,8 @@ fn ready(engine: &Engine) -> (u16, Value) {
     }
 }
 
-/// For how long the writer has been silent, if that is too long. Who asks next hears what this knock came to.
+/// For how long the writer has been silent, if that is too long.
 fn silence(engine: &Engine) -> Option<Duration> {
-    engine.store.knock();
     let silent = engine.store.silent_for();
     (silent >= SILENT).then_some(silent)
 }

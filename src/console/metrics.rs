@@ -3,10 +3,11 @@
 
 use std::fmt::{Display, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Response;
 
-use super::status::{ApplicationStatus, State, Status};
+use super::status::{self, ApplicationStatus, State, Status};
 use super::{Console, fault};
 use crate::clock::Timestamp;
 use crate::counts::{Action, BOUNDS};
@@ -14,31 +15,49 @@ use crate::error::Fault;
 use crate::server::outgoing::Outgoing;
 use crate::server::service::Reply;
 use crate::settle::Engine;
-use crate::store::{Lane, Statistics};
+use crate::store::{Lane, Store};
 use crate::upstream::gate::OUTCOMES;
 
+/// How long a look into the store may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The format's content type.
 const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Console {
     pub(super) async fn metrics(&self) -> Response<Outgoing> {
-        match self.measure().await {
+        let due = self.clock.now().plus(PATIENCE);
+        let measured = self.clock.until(due, self.measure()).await;
+        let slow = || Fault::Unavailable {
+            retry_after: 5,
+            detail: String::from("The data file does not answer."),
+        };
+        match measured.unwrap_or_else(|| Err(slow())) {
             Ok(text) => Reply::new(200, Outgoing::whole(text)).send(KIND, ""),
             Err(refused) => fault(&refused),
         }
     }
 
     async fn measure(&self) -> Result<String, Fault> {
-        let _turn = self.measuring.lock().await;
+        let turn = Arc::clone(&self.measuring).lock_owned().await;
         let engine = self.gateway.engine();
-        let status = self.look(engine.clone()).await?;
-        let process = tokio::task::spawn_blocking(Process::look).await;
-        let process = process.map_err(|died| Fault::Internal(died.to_string()))?;
+        let phase = *self.gateway.phase.borrow();
+        let (started, now) = (self.started, self.clock.now());
+        let asked = engine.clone();
+        // The turn ends with the look, though nobody may wait for it any more.
+        let look = move || {
+            let status = status::status(phase, started, now, asked.as_ref());
+            drop(turn);
+            (status, Process::look())
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        let (status, process) = looked.map_err(|died| Fault::Internal(died.to_string()))?;
+        let status = status?;
         let mut text = Text::default();
         self.process(&mut text, &status, &process);
         self.requests(&mut text);
         if let Some(engine) = &engine {
-            store(&mut text, &status, engine.store.statistics());
+            writer(&mut text, &engine.store);
+            store(&mut text, &status);
             applications(&mut text, &status);
             calls(&mut text, engine, status.now);
         }
@@ -153,7 +172,8 @@ impl Console {
     }
 }
 
-fn store(text: &mut Text, status: &Status, statistics: Statistics) {
+fn writer(text: &mut Text, store: &Store) {
+    let statistics = store.statistics();
     text.one(
         "usher_writer_commits_total",
         "counter",
@@ -190,6 +210,15 @@ fn store(text: &mut Text, status: &Status, statistics: Statistics) {
         "Notes of reads that were dropped.",
         Some(statistics.notes_dropped),
     );
+    text.one(
+        "usher_writer_silent_seconds",
+        "gauge",
+        "For how long the writer has not come round to what it was asked; 0: it has.",
+        Some(store.silent_for().as_secs_f64()),
+    );
+}
+
+fn store(text: &mut Text, status: &Status) {
     let store = status.store.as_ref();
     text.one(
         "usher_store_bytes",

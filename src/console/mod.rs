@@ -31,7 +31,6 @@ use crate::settle::Engine;
 use crate::store::Statistics;
 
 use route::Route;
-use status::Status;
 
 const JSON: &str = "application/json";
 
@@ -64,7 +63,7 @@ pub struct Console {
     /// What shows the certificate, with `[server.tls]`.
     tls: Option<Arc<Acceptor>>,
     /// Metrics read queues out of the store: one at a time.
-    measuring: Mutex<()>,
+    measuring: Arc<Mutex<()>>,
 }
 
 impl Console {
@@ -78,7 +77,7 @@ impl Console {
             backup: backup::UnderWay::default(),
             started,
             tls,
-            measuring: Mutex::default(),
+            measuring: Arc::default(),
         }
     }
 
@@ -175,16 +174,12 @@ impl Console {
 
     /// How the gateway and its applications are.
     async fn status(&self) -> Result<Vec<u8>, Fault> {
-        let status = self.look(self.gateway.engine()).await?;
-        serde_json::to_vec(&status).map_err(|why| Fault::Internal(why.to_string()))
-    }
-
-    async fn look(&self, engine: Option<Arc<Engine>>) -> Result<Status, Fault> {
-        let phase = *self.gateway.phase.borrow();
+        let (phase, engine) = (*self.gateway.phase.borrow(), self.gateway.engine());
         let (started, now) = (self.started, self.clock.now());
         let work = move || status::status(phase, started, now, engine.as_ref());
         let status = tokio::task::spawn_blocking(work).await;
-        status.map_err(|died| Fault::Internal(died.to_string()))?
+        let status = status.map_err(|died| Fault::Internal(died.to_string()))??;
+        serde_json::to_vec(&status).map_err(|why| Fault::Internal(why.to_string()))
     }
 
     async fn report(&self, query: String) -> Result<Vec<u8>, Fault> {

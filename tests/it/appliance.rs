@@ -227,6 +227,18 @@ async fn the_watchdog_hears_nothing_while_the_writer_hangs() {
     let users = running.scim().ask("GET", "/Users", None).await;
     users.expect(200);
     running.says("no sign of life for the watchdog: the writer does not answer");
+    let admin = running.admin();
+    let mut asked = 0;
+    let told = loop {
+        let ready = admin.ask("GET", "/readyz", None).await;
+        if ready.status != 200 {
+            break ready.expect(503).body;
+        }
+        asked += 1;
+        assert!(asked < 100, "{}", ready.body);
+        assert!(manager.is_quiet_for(Duration::from_millis(300)));
+    };
+    assert_eq!(told["components"]["writer"]["status"], "does not answer");
     held.let_go();
     manager.hears_first("WATCHDOG=1\n");
     let made = running
@@ -234,6 +246,27 @@ async fn the_watchdog_hears_nothing_while_the_writer_hangs() {
         .ask("POST", "/Users", Some(&user("ada@x.example")))
         .await;
     made.expect(201);
+    admin.ask("GET", "/readyz", None).await.expect(200);
+    assert_eq!(running.terminate().code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn systemd_hears_that_a_restored_directory_waits() {
+    let site = Site::new(&Plan::default());
+    assert_eq!(site.serve("").terminate().code, 0);
+    for line in ["backup copy", "restore copy"] {
+        let ran = site.run(line);
+        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+    }
+    let manager = Manager::new(site.path(), false);
+    let running = manager.start(&site, None);
+    assert_eq!(
+        manager.hears_first("READY=1\n"),
+        "READY=1\nSTATUS=ready for reads: the directory was restored and waits for `usher confirm`\n"
+    );
+    let confirmed = site.run("confirm --yes");
+    assert_eq!(confirmed.code, 0, "{}", confirmed.err);
+    assert_eq!(manager.hears(), "STATUS=ready\n");
     assert_eq!(running.terminate().code, 0);
 }
 

@@ -6,11 +6,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::json;
+use usher::clock::Timestamp;
 use usher::console::status;
 use usher::sandbox::{Fault, What};
 
 use crate::appliance::user;
 use crate::house::{House, Knock, PATIENCE, Plan};
+use crate::tls::Secured;
 
 /// GET, and the body as text.
 fn fetch(address: SocketAddr, method: &str, path: &str) -> (String, String) {
@@ -225,12 +227,14 @@ async fn metrics_count_what_was_asked_and_agree_with_status() {
 async fn readiness_is_told_by_component() {
     let house = House::new().await;
     let admin = Knock::at(format!("http://{}", house.serving.admin));
-    let ready = admin.ask("GET", "/readyz", None).await.expect(200);
+    let mut ready = admin.ask("GET", "/readyz", None).await.expect(200);
+    let waiting = ready.body["components"]["writer"]["waiting"].take();
+    assert!(waiting.is_u64(), "{waiting}");
     assert_eq!(
         ready.body,
         json!({"status": "ready", "components": {
             "store": {"status": "ok"},
-            "writer": {"status": "ok", "waiting": 0},
+            "writer": {"status": "ok", "waiting": null},
             "disk": {"status": "ok"},
             "application:zoom": {"status": "ok"}
         }})
@@ -261,5 +265,31 @@ async fn readiness_is_told_by_component() {
         assert_eq!(body, "", "{path}");
         let other = admin.ask("POST", path, None).await;
         other.expect(405);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_certificate_is_told_before_it_comes() {
+    let secured = Secured::new().await;
+    let house = &secured.house;
+    let admin = Knock::at(format!("http://{}", house.serving.admin));
+    let tls = async || {
+        let ready = admin.ask("GET", "/readyz", None).await.expect(200);
+        ready.body["components"]["tls"].clone()
+    };
+    assert_eq!(tls().await["status"], "ok");
+    let end = "usher_tls_certificate_end_seconds";
+    assert!(metrics(house)[end] > 4e9);
+    // The house's clock shows the 23rd of November 2026.
+    for (day, status) in [(24, "certificate ends soon"), (22, "certificate has ended")] {
+        let card = secured.issuer.issue(|params| {
+            params.not_after = rcgen::date_time_ymd(2026, 11, day);
+        });
+        let acceptor = house.serving.tls.as_ref().expect("it has TLS");
+        acceptor.replace(&card.tls(None)).expect("a certificate");
+        let until = format!("2026-11-{day}T00:00:00.000Z");
+        assert_eq!(tls().await, json!({"status": status, "until": until}));
+        let ends = Timestamp::parse(&until).expect("a time").0;
+        assert_eq!(metrics(house)[end], (ends / 1_000) as f64);
     }
 }
