@@ -25,7 +25,7 @@ use crate::scim::discovery;
 use crate::scim::json;
 use crate::scim::request::{ListQuery, Parts, ScimRequest, Verb, Write};
 use crate::scim::route::Route;
-use crate::server::accept::{Open, Peer};
+use crate::server::accept::{Connections, Peer};
 use crate::server::body::Whole;
 use crate::server::media;
 use crate::server::outgoing::Outgoing;
@@ -75,7 +75,7 @@ pub struct Gateway {
     /// What was asked, and how it was answered.
     pub counts: Requests,
     /// Connections to the SCIM and admin addresses.
-    pub connections: Arc<Open>,
+    pub connections: Arc<Connections>,
 }
 
 /// How much longer than `request_timeout` an answer may take: whatever gives up by itself at that moment says why.

@@ -3,14 +3,13 @@
 //!
 //! `usher serve`, the demo and the tests stand the gateway up through this, so that there is one start and one drain.
 
+mod listeners;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::{Request, Response};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
@@ -18,15 +17,16 @@ use crate::auth::Authority;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::difference::{Names, Restart, restarts};
-use crate::console::{self, Console};
+use crate::console::Console;
 use crate::gateway::{Gateway, Phase, Running};
-use crate::server::accept::{self, DRAIN, Open, Peer};
-use crate::server::outgoing::Outgoing;
+use crate::server::accept::DRAIN;
 use crate::server::tls::Acceptor;
 use crate::service::Inherited;
 use crate::settle::Engine;
 use crate::store::{self, InForce, OpenError, Store};
 use crate::worker;
+
+use listeners::{Open, Sockets, beyond_loopback, spawn};
 
 /// How long the start waits for another process to let go of the data file.
 const LOCK: Duration = Duration::from_secs(10);
@@ -165,29 +165,17 @@ impl Serving {
         clock: Clock,
         accept_store: bool,
     ) -> Result<Self, StartError> {
-        let cannot = |what: &str, error: std::io::Error| {
-            StartError::Listen(format!("cannot listen on {what}: {error}"))
-        };
-        let listener = bound(inherited.scim, config.server.listen).await?;
-        let admin = bound(inherited.admin, config.admin.listen).await?;
         let socket = inherited
             .socket
             .is_none()
             .then(|| config.admin.socket.clone());
-        let unix = match inherited.socket {
-            Some(listener) => UnixListener::from_std(listener),
-            None => console::bind(&config.admin.socket),
-        };
-        let unix =
-            unix.map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| cannot("the SCIM address", error))?;
-        let admin_address = admin
-            .local_addr()
-            .map_err(|error| cannot("the admin address", error))?;
-
-        exposed(&config, address, admin_address)?;
+        let Open {
+            scim,
+            address,
+            admin,
+            admin_address,
+            unix,
+        } = listeners::open(inherited, &config).await?;
         let tls = config.server.tls.as_ref();
         let tls = tls
             .map(|tls| Acceptor::new(tls, &clock).map(Arc::new))
@@ -203,7 +191,7 @@ impl Serving {
         let (stop, drain) = (watch::Sender::new(false), watch::Sender::new(false));
         let admin_tls = tls.clone().filter(|_| beyond_loopback(admin_address));
         let sockets = Sockets {
-            scim: (listener, tls.clone()),
+            scim: (scim, tls.clone()),
             admin: (admin, admin_tls),
             unix,
         };
@@ -392,74 +380,6 @@ impl Serving {
         let _gone = self.socket.map(std::fs::remove_file);
         Drained { whole }
     }
-}
-
-/// A listener that was given, or one of our own.
-async fn bound(
-    given: Option<std::net::TcpListener>,
-    address: SocketAddr,
-) -> Result<TcpListener, StartError> {
-    let had = match given {
-        Some(listener) => TcpListener::from_std(listener),
-        None => TcpListener::bind(address).await,
-    };
-    had.map_err(|error| StartError::Listen(format!("cannot listen on {address}: {error}")))
-}
-
-/// What the configuration's check says of addresses holds for sockets that were given, too.
-fn exposed(config: &Config, scim: SocketAddr, admin: SocketAddr) -> Result<(), StartError> {
-    let plain = config.server.tls.is_none();
-    let told = |what: &str, address: SocketAddr, wanted: &str| {
-        Err(StartError::Config(format!(
-            "the {what} socket that was given is on {address}, beyond loopback, and would be served without TLS: that takes {wanted}"
-        )))
-    };
-    if plain && beyond_loopback(scim) && !config.server.plain_anywhere {
-        let wanted = "[server.tls], or plain_http = \"anywhere\" where a proxy before it does TLS";
-        return told("SCIM", scim, wanted);
-    }
-    if plain && beyond_loopback(admin) {
-        return told("admin", admin, "[server.tls]");
-    }
-    Ok(())
-}
-
-fn beyond_loopback(address: SocketAddr) -> bool {
-    !address.ip().is_loopback()
-}
-
-/// A listener, and TLS where it is on.
-type Secured = (TcpListener, Option<Arc<Acceptor>>);
-
-/// Where the gateway listens.
-struct Sockets {
-    scim: Secured,
-    admin: Secured,
-    unix: UnixListener,
-}
-
-fn spawn<S, F>(
-    listeners: &mut JoinSet<()>,
-    (listener, tls): Secured,
-    service: S,
-    config: &Config,
-    clock: &Clock,
-    (open, stop): (&Arc<Open>, &watch::Sender<bool>),
-) where
-    S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Outgoing>> + Send + 'static,
-{
-    let (limits, clock, stop) = (config.limits.clone(), clock.clone(), stop.subscribe());
-    let open = Arc::clone(open);
-    listeners.spawn(async move {
-        let drained = accept::run(listener, tls, service, &limits, &clock, &open, stop).await;
-        if drained.cut > 0 {
-            tracing::warn!(
-                connections = drained.cut,
-                "connections were cut with a request under way"
-            );
-        }
-    });
 }
 
 /// What `meta.location` and `$ref` begin with.

@@ -335,8 +335,8 @@ fn calls(text: &mut Text, engine: &Arc<Engine>, now: Timestamp) {
     );
     for application in &engine.applications {
         let gate = application.gate.snapshot(now);
-        for (class, view) in [("light", gate.light), ("medium", gate.medium)] {
-            for (status, count) in OUTCOMES.into_iter().zip(view.calls) {
+        for (class, calls) in ["light", "medium"].into_iter().zip(gate.calls) {
+            for (status, count) in OUTCOMES.into_iter().zip(calls) {
                 if count > 0 {
                     let labels = [
                         ("application", application.plan.name()),

@@ -83,12 +83,12 @@ pub struct Drained {
 
 /// How many connections are open.
 #[derive(Debug, Default)]
-pub struct Open(AtomicUsize);
+pub struct Connections(AtomicUsize);
 
 /// One of them.
-struct Counted(Arc<Open>);
+struct Counted(Arc<Connections>);
 
-impl Open {
+impl Connections {
     /// How many.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -119,7 +119,7 @@ pub async fn run<S, F, B>(
     service: S,
     limits: &Limits,
     clock: &Clock,
-    open: &Arc<Open>,
+    open: &Arc<Connections>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Drained
 where

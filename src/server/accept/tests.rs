@@ -25,7 +25,7 @@ struct House {
     come: mpsc::UnboundedReceiver<String>,
     /// Lets a request for `/slow` end.
     go: Arc<Notify>,
-    open: Arc<Open>,
+    open: Arc<Connections>,
 }
 
 async fn house(connections: usize, header_timeout: Duration) -> House {
@@ -69,7 +69,7 @@ async fn stand(connections: usize, header_timeout: Duration, tls: Option<Tls>) -
             })
         }
     };
-    let open = Arc::<Open>::default();
+    let open = Arc::<Connections>::default();
     let counted = Arc::clone(&open);
     let task = tokio::spawn(async move {
         run(

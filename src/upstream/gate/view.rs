@@ -29,6 +29,8 @@ pub struct GateView {
     pub left_alone_until: Option<Timestamp>,
     /// What was heard last.
     pub last: Option<Last>,
+    /// Calls since the start: light ones, medium ones, each in the order of [`OUTCOMES`].
+    pub calls: [[u64; OUTCOMES.len()]; CLASSES],
 }
 
 /// A rate class at one moment.
@@ -42,8 +44,6 @@ pub struct ClassView {
     pub rate: Rate,
     /// Until when no call of this class is made, if it has to wait.
     pub not_before: Option<Timestamp>,
-    /// Calls since the start, in the order of [`OUTCOMES`].
-    pub calls: [u64; OUTCOMES.len()],
 }
 
 /// How a call is counted: by its answer's status, where it means something of its own, or its hundred; `none`: there was no
@@ -112,25 +112,30 @@ impl Gate {
             concurrency: state.concurrency,
             waiting: underway + inline,
             queued,
-            light: state.view(Class::Light, now),
-            medium: state.view(Class::Medium, now),
+            light: state.class(Class::Light).view(now),
+            medium: state.class(Class::Medium).view(now),
             failures: state.health.failures,
             failing_since: state.since,
             left_alone_until: Some(state.health.not_before).filter(|until| *until > now),
             last: state.last,
+            calls: state.calls,
         }
     }
 }
 
 impl State {
-    fn view(&self, class: Class, now: Timestamp) -> ClassView {
-        let Kept { pace, .. } = &self.classes[index(class)];
+    fn class(&self, class: Class) -> &Kept {
+        &self.classes[index(class)]
+    }
+}
+
+impl Kept {
+    fn view(&self, now: Timestamp) -> ClassView {
         ClassView {
-            configured: pace.configured(),
-            granted: pace.granted(),
-            rate: pace.rate(now),
-            not_before: Some(pace.not_before()).filter(|until| *until > now),
-            calls: self.calls[index(class)],
+            configured: self.pace.configured(),
+            granted: self.pace.granted(),
+            rate: self.pace.rate(now),
+            not_before: Some(self.pace.not_before()).filter(|until| *until > now),
         }
     }
 }
