@@ -12,6 +12,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::bucket::Bucket;
 use crate::clock::Timestamp;
 use crate::config::shape;
+use crate::counts::Answered;
 use crate::error::Fault;
 
 /// SHA-256 of a token, as the configuration keeps it.
@@ -34,29 +35,22 @@ impl Authority {
     /// Knows these clients, each with a full bucket.
     #[must_use]
     pub fn new(clients: &[shape::Client]) -> Self {
-        Self::known(clients, |client| {
-            Arc::new(Bucket::new(client.per_second, client.burst))
-        })
+        Self::known(clients, &[])
     }
 
     /// Knows these clients. Whose rate is as it was goes on with the bucket that it has: a reload is no way to get a full
-    /// one.
+    /// one. Counts go on by name.
     #[must_use]
     pub fn renewed(&self, clients: &[shape::Client]) -> Self {
-        Self::known(clients, |client| {
-            let before = self.clients.iter().find(|Client(known)| {
-                let config = &known.config;
-                (&config.name, config.per_second, config.burst)
-                    == (&client.name, client.per_second, client.burst)
-            });
-            match before {
-                Some(Client(known)) => Arc::clone(&known.bucket),
-                None => Arc::new(Bucket::new(client.per_second, client.burst)),
-            }
-        })
+        Self::known(clients, &self.clients)
     }
 
-    fn known(clients: &[shape::Client], bucket: impl Fn(&shape::Client) -> Arc<Bucket>) -> Self {
+    /// Every client, in the configuration's order.
+    pub fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter()
+    }
+
+    fn known(clients: &[shape::Client], before: &[Client]) -> Self {
         let placed = |hashes: fn(&shape::Client) -> &[[u8; 32]]| {
             (0..)
                 .zip(clients)
@@ -68,8 +62,15 @@ impl Authority {
         let clients = clients
             .iter()
             .map(|client| {
+                let before = before.iter().find(|known| known.name() == client.name);
+                let rate = |one: &shape::Client| (one.per_second, one.burst);
+                let bucket = before.filter(|known| rate(known.config()) == rate(client));
                 Client(Arc::new(Known {
-                    bucket: bucket(client),
+                    bucket: match bucket {
+                        Some(Client(known)) => Arc::clone(&known.bucket),
+                        None => Arc::new(Bucket::new(client.per_second, client.burst)),
+                    },
+                    counts: before.map_or_else(Arc::default, |known| Arc::clone(&known.0.counts)),
                     config: client.clone(),
                 }))
             })
@@ -145,6 +146,8 @@ struct Known {
     config: shape::Client,
     /// Shared with the same client of the configuration before.
     bucket: Arc<Bucket>,
+    /// Shared with the client of that name of the configuration before.
+    counts: Arc<Answered>,
 }
 
 impl Client {
@@ -158,6 +161,12 @@ impl Client {
     #[must_use]
     pub fn config(&self) -> &shape::Client {
         &self.0.config
+    }
+
+    /// How its requests were answered.
+    #[must_use]
+    pub fn counts(&self) -> &Answered {
+        &self.0.counts
     }
 
     /// Counts a request against the client's rate.

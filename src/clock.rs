@@ -4,8 +4,8 @@
 //! sleep to be safe (tokio's own pause does not mix with either).
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -61,6 +61,14 @@ impl Timestamp {
         let at: jiff::Timestamp = text.trim().parse().ok()?;
         u64::try_from(at.as_millisecond()).ok().map(Self)
     }
+}
+
+/// How long ago this was first asked, on a clock that nobody sets: for how long the machine itself takes, whatever clock a
+/// test shows the gateway.
+#[must_use]
+pub fn monotonic() -> Duration {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    BEGUN.get_or_init(Instant::now).elapsed()
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use crate::auth::{Authority, Client};
 use crate::bulk;
 use crate::clock::{Clock, Timestamp};
 use crate::config::shape::{Limits, PatchResponse};
+use crate::counts::{Action, Requests};
 use crate::error::Fault;
 use crate::journal::record::{Operation, Status};
 use crate::read::{self, Members};
@@ -24,7 +25,7 @@ use crate::scim::discovery;
 use crate::scim::json;
 use crate::scim::request::{ListQuery, Parts, ScimRequest, Verb, Write};
 use crate::scim::route::Route;
-use crate::server::accept::Peer;
+use crate::server::accept::{Connections, Peer};
 use crate::server::body::Whole;
 use crate::server::media;
 use crate::server::outgoing::Outgoing;
@@ -70,7 +71,11 @@ pub struct Gateway {
     /// One search at a time: it reads up to 100,000 rows, and one core stays for everybody else.
     search: Arc<Semaphore>,
     /// Memory for the bodies of all requests together.
-    room: Room,
+    pub room: Room,
+    /// What was asked, and how it was answered.
+    pub counts: Requests,
+    /// Connections to the SCIM and admin addresses.
+    pub connections: Arc<Connections>,
 }
 
 /// How much longer than `request_timeout` an answer may take: whatever gives up by itself at that moment says why.
@@ -93,6 +98,8 @@ struct Admitted<'a> {
 #[derive(Debug, Default)]
 struct Line {
     client: Option<Client>,
+    /// `None`: it was refused before it was understood.
+    action: Option<Action>,
     operation: Option<Operation>,
     application: Option<(String, Status)>,
     id: String,
@@ -111,6 +118,8 @@ impl Gateway {
             writes: watch::Sender::new(0),
             search: Arc::new(Semaphore::new(1)),
             room: Room::new(),
+            counts: Requests::default(),
+            connections: Arc::default(),
         }
     }
 
@@ -180,6 +189,13 @@ impl Gateway {
         let status = answer
             .as_ref()
             .map_or_else(Fault::status, |reply| reply.status);
+        match (&line.client, line.action) {
+            (Some(client), Some(action)) => {
+                client.counts().count(action, status);
+                self.counts.took(action, ms);
+            }
+            _ => self.counts.refused(status),
+        }
         let (application, outcome) = line
             .application
             .map_or((None, None), |(name, status)| (Some(name), Some(status)));
@@ -270,6 +286,7 @@ impl Gateway {
             if_none_match: condition(IF_NONE_MATCH),
         };
         let scim = ScimRequest::decode(parts, &running.limits)?;
+        line.action = Some(action(&scim));
         if matches!(scim, ScimRequest::Write(_) | ScimRequest::Bulk(_)) {
             engine.store.refuse_unconfirmed()?;
         }
@@ -518,6 +535,23 @@ fn late() -> Fault {
         detail: String::from(
             "This took longer than server.limits.request_timeout. A write may still be done: read the resource before trying again.",
         ),
+    }
+}
+
+/// What a request is counted as.
+fn action(request: &ScimRequest) -> Action {
+    match request {
+        ScimRequest::Read { .. } => Action::Read,
+        ScimRequest::List { .. } => Action::List,
+        ScimRequest::Bulk(_) => Action::Bulk,
+        ScimRequest::Discover(_) => Action::Discover,
+        ScimRequest::Options => Action::Options,
+        ScimRequest::Write(write) => match write.verb {
+            Verb::Create(_) => Action::Create,
+            Verb::Replace(..) => Action::Replace,
+            Verb::Patch(..) => Action::Patch,
+            Verb::Delete(_) => Action::Delete,
+        },
     }
 }
 

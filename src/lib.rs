@@ -28,7 +28,8 @@
 //! ([`read`]); a Bulk's operations go through [`bulk`]. [`settle`] is the one way anything changes: claim ([`claims`]), change ([`scim::change`]), plan
 //! ([`provision::plan`], with [`mapping`] and [`policy`]), intend, exchange ([`provision::exchange`] over [`upstream`]),
 //! commit ([`store`]). [`worker`] settles marks by the same path. [`serve`] stands all of it up, puts another
-//! configuration in force, and takes it down. What planning reads of an application may change by that: a sweep then plans
+//! configuration in force, and takes it down; [`service`] is what systemd is told and gives.
+//! What planning reads of an application may change by that: a sweep then plans
 //! everybody again and marks who differs.
 //!
 //! [`scim`], [`policy`], [`mapping`], [`provision`] and [`journal`] are pure: values in, values out; no async, clock or
@@ -54,6 +55,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod console;
+pub mod counts;
 pub mod error;
 pub mod gateway;
 pub mod journal;
@@ -66,6 +68,7 @@ pub mod sandbox;
 pub mod scim;
 pub mod serve;
 pub mod server;
+pub mod service;
 pub mod settle;
 pub mod store;
 pub mod upstream;

@@ -3,14 +3,13 @@
 //!
 //! `usher serve`, the demo and the tests stand the gateway up through this, so that there is one start and one drain.
 
+mod listeners;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::{Request, Response};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
@@ -18,14 +17,16 @@ use crate::auth::Authority;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::difference::{Names, Restart, restarts};
-use crate::console::{self, Console};
+use crate::console::Console;
 use crate::gateway::{Gateway, Phase, Running};
-use crate::server::accept::{self, DRAIN, Peer};
-use crate::server::outgoing::Outgoing;
+use crate::server::accept::DRAIN;
 use crate::server::tls::Acceptor;
+use crate::service::Inherited;
 use crate::settle::Engine;
 use crate::store::{self, InForce, OpenError, Store};
 use crate::worker;
+
+use listeners::{Open, Sockets, beyond_loopback, spawn};
 
 /// How long the start waits for another process to let go of the data file.
 const LOCK: Duration = Duration::from_secs(10);
@@ -77,7 +78,8 @@ pub struct Serving {
     pub gateway: Arc<Gateway>,
     /// What shows the certificate, with `[server.tls]`; a reload replaces what it shows.
     pub tls: Option<Arc<Acceptor>>,
-    socket: PathBuf,
+    /// The admin socket's file, if it is ours and not systemd's.
+    socket: Option<PathBuf>,
     stop: watch::Sender<bool>,
     drain: watch::Sender<bool>,
     listeners: JoinSet<()>,
@@ -150,24 +152,30 @@ impl Serving {
         clock: Clock,
         accept_store: bool,
     ) -> Result<Self, StartError> {
-        let cannot = |what: &str, error: std::io::Error| {
-            StartError::Listen(format!("cannot listen on {what}: {error}"))
-        };
-        let listener = TcpListener::bind(config.server.listen)
-            .await
-            .map_err(|error| cannot(&config.server.listen.to_string(), error))?;
-        let admin = TcpListener::bind(config.admin.listen)
-            .await
-            .map_err(|error| cannot(&config.admin.listen.to_string(), error))?;
-        let unix = console::bind(&config.admin.socket)
-            .map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| cannot("the SCIM address", error))?;
-        let admin_address = admin
-            .local_addr()
-            .map_err(|error| cannot("the admin address", error))?;
+        Self::start_on(Inherited::default(), config, clock, accept_store).await
+    }
 
+    /// The same, on sockets that are open already: they win over the addresses in the configuration.
+    ///
+    /// # Errors
+    /// Also: one is beyond loopback and would be served without TLS, which the configuration does not allow.
+    pub async fn start_on(
+        inherited: Inherited,
+        config: Config,
+        clock: Clock,
+        accept_store: bool,
+    ) -> Result<Self, StartError> {
+        let socket = inherited
+            .socket
+            .is_none()
+            .then(|| config.admin.socket.clone());
+        let Open {
+            scim,
+            address,
+            admin,
+            admin_address,
+            unix,
+        } = listeners::open(inherited, &config).await?;
         let tls = config.server.tls.as_ref();
         let tls = tls
             .map(|tls| Acceptor::new(tls, &clock).map(Arc::new))
@@ -183,12 +191,11 @@ impl Serving {
         let (stop, drain) = (watch::Sender::new(false), watch::Sender::new(false));
         let admin_tls = tls.clone().filter(|_| beyond_loopback(admin_address));
         let sockets = Sockets {
-            scim: (listener, tls.clone()),
+            scim: (scim, tls.clone()),
             admin: (admin, admin_tls),
             unix,
         };
         let listeners = Self::listen(&config, &gateway, &clock, sockets, &stop);
-        let socket = config.admin.socket.clone();
         let behind = Arc::new(Mutex::new(Behind::new(config.clone())));
         let opening = Opening {
             config,
@@ -222,16 +229,33 @@ impl Serving {
         stop: &watch::Sender<bool>,
     ) -> JoinSet<()> {
         let mut listeners = JoinSet::new();
+        let tls = sockets.scim.1.clone();
         let scim = Arc::clone(gateway);
         let serve = move |request, peer| Arc::clone(&scim).serve(request, peer);
-        spawn(&mut listeners, sockets.scim, serve, config, clock, stop);
-        let console = Arc::new(Console::new(Arc::clone(gateway), clock.clone()));
+        let open = &gateway.connections;
+        spawn(
+            &mut listeners,
+            sockets.scim,
+            serve,
+            config,
+            clock,
+            (open, stop),
+        );
+        let console = Console::new(Arc::clone(gateway), tls, clock.clone());
+        let console = Arc::new(console);
         let health = Arc::clone(&console);
         let serve = move |request, _peer| {
             let health = Arc::clone(&health);
             async move { health.public(&request).await }
         };
-        spawn(&mut listeners, sockets.admin, serve, config, clock, stop);
+        spawn(
+            &mut listeners,
+            sockets.admin,
+            serve,
+            config,
+            clock,
+            (open, stop),
+        );
         listeners.spawn(console.socket(sockets.unix, stop.subscribe()));
         listeners
     }
@@ -353,46 +377,9 @@ impl Serving {
             }
         }
         // Best effort: the next start replaces a socket that nobody answers on.
-        let _gone = std::fs::remove_file(&self.socket);
+        let _gone = self.socket.map(std::fs::remove_file);
         Drained { whole }
     }
-}
-
-fn beyond_loopback(address: SocketAddr) -> bool {
-    !address.ip().is_loopback()
-}
-
-/// A listener, and TLS where it is on.
-type Secured = (TcpListener, Option<Arc<Acceptor>>);
-
-/// Where the gateway listens.
-struct Sockets {
-    scim: Secured,
-    admin: Secured,
-    unix: UnixListener,
-}
-
-fn spawn<S, F>(
-    listeners: &mut JoinSet<()>,
-    (listener, tls): Secured,
-    service: S,
-    config: &Config,
-    clock: &Clock,
-    stop: &watch::Sender<bool>,
-) where
-    S: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Outgoing>> + Send + 'static,
-{
-    let (limits, clock, stop) = (config.limits.clone(), clock.clone(), stop.subscribe());
-    listeners.spawn(async move {
-        let drained = accept::run(listener, tls, service, &limits, &clock, stop).await;
-        if drained.cut > 0 {
-            tracing::warn!(
-                connections = drained.cut,
-                "connections were cut with a request under way"
-            );
-        }
-    });
 }
 
 /// What `meta.location` and `$ref` begin with.

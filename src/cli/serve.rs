@@ -2,14 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{DATA, FAILURE, TEMPORARY, USAGE, complain, log};
 use crate::clock::Clock;
 use crate::config;
+use crate::config::shape::Mode;
 use crate::serve::{Reloaded, Serving, StartError};
+use crate::service::{self, Inherited, Notifier};
 use crate::store::OpenError;
+
+/// What the service manager shows of a gateway that answers.
+const READY: &str = "ready";
+/// ... of one whose directory was restored,
+const UNCONFIRMED: &str =
+    "ready for reads: the directory was restored and waits for `usher confirm`";
+/// ... and after a reload that changed nothing.
+const REFUSED: &str = "ready; the last reload was refused, the log says why";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -37,6 +48,11 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    // While there is one thread: what names the sockets is taken out of the environment.
+    let inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(why) => return failed(&StartError::Config(why)),
+    };
     let level = log::start(&config.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,10 +64,15 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(FAILURE);
         }
     };
-    runtime.block_on(serve(config, level, args))
+    runtime.block_on(serve(config, inherited, level, args))
 }
 
-async fn serve(config: config::Config, level: log::Level, args: Args) -> ExitCode {
+async fn serve(
+    config: config::Config,
+    inherited: Inherited,
+    level: log::Level,
+    args: Args,
+) -> ExitCode {
     let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -61,17 +82,29 @@ async fn serve(config: config::Config, level: log::Level, args: Args) -> ExitCod
         complain("usher: signals cannot be had\n");
         return ExitCode::from(FAILURE);
     };
-    let mut serving = match Serving::start(config, Clock::system(), args.accept_store).await {
+    let notifier = Notifier::from_env().unwrap_or_else(|why| {
+        tracing::warn!("{why}");
+        Notifier::default()
+    });
+    introduce(&config, &inherited, &args.config);
+    let clock = Clock::system();
+    let mut serving = match Serving::start_on(inherited, config, clock, args.accept_store).await {
         Ok(serving) => serving,
         Err(why) => return failed(&why),
     };
+    if let Some(period) = service::watchdog() {
+        let gateway = Arc::clone(&serving.gateway);
+        tokio::spawn(service::beat(notifier.clone(), gateway, period));
+    }
     let scheme = |tls: bool| if tls { "https" } else { "http" };
     let (scim, admin) = (
         scheme(serving.tls.is_some()),
         scheme(serving.admin_has_tls()),
     );
     tracing::info!(scim = %format!("{scim}://{}/scim/v2", serving.address), admin = %format!("{admin}://{}", serving.admin), "listening");
+    let phase = serving.gateway.phase.subscribe();
     let started = tokio::select! {
+        () = notifier.opening(phase) => None,
         started = serving.ready() => Some(started),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
@@ -86,18 +119,33 @@ async fn serve(config: config::Config, level: log::Level, args: Args) -> ExitCod
         None => false,
         Some(Ok(())) => {
             tracing::info!("ready");
+            let mut now = standing(&serving);
+            notifier.ready(now);
             loop {
                 tokio::select! {
                     _ = terminate.recv() => break false,
                     _ = interrupt.recv() => break false,
                     () = serving.broken() => break true,
+                    () = confirmed(&serving), if now == UNCONFIRMED => {
+                        now = READY;
+                        notifier.status(now);
+                    }
                     // Not polled before the gateway is ready: a signal that came earlier waits.
-                    _ = hangup.recv() => reload(&serving, &level, &args.config).await,
+                    _ = hangup.recv() => {
+                        notifier.reloading();
+                        let done = reload(&serving, &level, &args.config).await;
+                        notifier.ready(if done { now } else { REFUSED });
+                    }
                 }
             }
         }
     };
     tracing::info!("draining");
+    notifier.stopping(if broken {
+        "broken: a commit failed; the next start settles what is unknown"
+    } else {
+        "draining: finishing what was begun"
+    });
     let drained = serving.drain().await;
     tracing::info!(whole = drained.whole, "stopped");
     if broken {
@@ -107,12 +155,52 @@ async fn serve(config: config::Config, level: log::Level, args: Args) -> ExitCod
     }
 }
 
+fn standing(serving: &Serving) -> &'static str {
+    let engine = serving.gateway.engine();
+    if engine.is_some_and(|engine| engine.store.is_unconfirmed()) {
+        UNCONFIRMED
+    } else {
+        READY
+    }
+}
+
+async fn confirmed(serving: &Serving) {
+    if let Some(engine) = serving.gateway.engine() {
+        engine.store.confirmed().await;
+    }
+}
+
+/// What an administrator wants to see first in the log: which usher this is, and what it goes by.
+fn introduce(config: &config::Config, inherited: &Inherited, path: &Path) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), config = %path.display(), data = %config.store.path.display(),
+        socket = %config.admin.socket.display(), "starting"
+    );
+    for application in &config.applications {
+        let mode = match application.mode {
+            Mode::Live => "live",
+            Mode::Simulate => "simulate",
+        };
+        tracing::info!(name = application.name, mode, "application");
+    }
+    for (given, key) in [
+        (inherited.scim.is_some(), "server.listen"),
+        (inherited.admin.is_some(), "admin.listen"),
+        (inherited.socket.is_some(), "admin.socket"),
+    ] {
+        if given {
+            tracing::info!("the service manager opened a socket for us: {key} is not used");
+        }
+    }
+}
+
 fn load(path: &Path) -> Result<config::Config, Vec<config::Problem>> {
     config::load(path, &|name| std::env::var(name).ok())
 }
 
-/// SIGHUP: the file is read again, with all that it names. Mistakes are told as at the start, and change nothing.
-async fn reload(serving: &Serving, level: &log::Level, path: &Path) {
+/// SIGHUP: the file is read again, with all that it names. Mistakes are told as at the start, and change nothing. Whether
+/// it is in force.
+async fn reload(serving: &Serving, level: &log::Level, path: &Path) -> bool {
     let file = path.to_owned();
     let loaded = match tokio::task::spawn_blocking(move || load(&file)).await {
         Ok(Ok(config)) => Ok(config),
@@ -140,7 +228,7 @@ async fn reload(serving: &Serving, level: &log::Level, path: &Path) {
                 mistakes = mistakes.len(),
                 "not reloaded: the configuration that ran before stays in force"
             );
-            return;
+            return false;
         }
     };
     if logged.is_some_and(|log| !level.set(&log)) {
@@ -165,6 +253,7 @@ async fn reload(serving: &Serving, level: &log::Level, path: &Path) {
         tracing::warn!("{key}");
     }
     tracing::info!(generation, "reloaded");
+    true
 }
 
 fn failed(why: &StartError) -> ExitCode {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::check::{self, Refusal, Source, Surroundings, check};
 use super::problem::{Lines, Problem};
@@ -111,17 +111,36 @@ fn refuse(found: String, wanted: &str) -> Refusal {
 }
 
 /// The text of a file that only its owner may read. `file` is wanted where there is none, `text` where it is no text.
-fn owned(path: &Path, file: &str, text: &str) -> Result<String, Refusal> {
+fn owned(
+    path: &Path,
+    credentials: Option<&Path>,
+    file: &str,
+    text: &str,
+) -> Result<String, Refusal> {
     let (bytes, mode) = read(path, SECRET_LIMIT).map_err(|found| refuse(found, file))?;
-    if mode & 0o077 != 0 {
+    let handed = |folder| mode & 0o7777 == 0o440 && is_below(path, folder);
+    if mode & 0o077 != 0 && !credentials.is_some_and(handed) {
         let found = format!("a file that others may read (mode {:04o})", mode & 0o7777);
         return Err(refuse(found, "one that only its owner may read: chmod 600"));
     }
     String::from_utf8(bytes).map_err(|_| refuse("a file that is not text".into(), text))
 }
 
+/// Whether `path` is in `folder` when all links are followed.
+fn is_below(path: &Path, folder: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    match (real(path), real(folder)) {
+        (Some(path), Some(folder)) => path.starts_with(folder),
+        _ => false,
+    }
+}
+
 fn secret(source: Source<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Refusal> {
     let wanted = "the secret, alone: visible ASCII characters without a space in them";
+    // systemd hands credentials to a unit's own user by an ACL, which shows as group's right to read: mode 0440 there means
+    // that nobody else may (systemd.exec(5), LoadCredential=).
+    let credentials = env("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let credentials = credentials.as_deref().filter(|folder| folder.is_absolute());
     let (held, text) = match source {
         Source::Env(name) => {
             // Whoever put the secret itself there must not see it printed; variables are in capitals.
@@ -137,11 +156,11 @@ fn secret(source: Source<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<St
         }
         Source::File(path) => (
             "a file",
-            owned(path, "a file that holds the secret", wanted)?,
+            owned(path, credentials, "a file that holds the secret", wanted)?,
         ),
         Source::Key(path) => {
             let wanted = "a file that holds the key";
-            return owned(path, wanted, wanted);
+            return owned(path, credentials, wanted, wanted);
         }
     };
     // Editors and `echo` end a file with a newline, which is no part of the secret.

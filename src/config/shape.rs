@@ -89,7 +89,7 @@ pub struct Limits {
 pub struct Admin {
     /// The Unix socket for the command line.
     pub socket: PathBuf,
-    /// /healthz and /readyz (the console and /metrics come later); with `[server.tls]` beyond loopback too, by its certificate.
+    /// /healthz, /readyz and /metrics (the console comes later); with `[server.tls]` beyond loopback too, by its certificate.
     pub listen: SocketAddr,
 }
 

@@ -1,7 +1,9 @@
-//! The admin API: health for everybody on the admin address, reports for the command line on the Unix socket. It decides
+//! The admin API: health and metrics for everybody on the admin address, reports for the command line on the Unix socket. It decides
 //! nothing; the file's mode (0600) is what guards the socket.
 
 mod backup;
+mod health;
+pub mod metrics;
 pub mod route;
 pub mod status;
 mod test;
@@ -15,15 +17,16 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Fault;
-use crate::gateway::{Gateway, Phase};
+use crate::gateway::Gateway;
 use crate::journal::report::Query;
 use crate::server::outgoing::Outgoing;
 use crate::server::service::Reply;
+use crate::server::tls::Acceptor;
 use crate::settle::Engine;
 use crate::store::Statistics;
 
@@ -57,18 +60,24 @@ pub struct Console {
     clock: Clock,
     backup: backup::UnderWay,
     started: Timestamp,
+    /// What shows the certificate, with `[server.tls]`.
+    tls: Option<Arc<Acceptor>>,
+    /// Metrics read queues out of the store: one at a time.
+    measuring: Arc<Mutex<()>>,
 }
 
 impl Console {
     /// A console for a gateway.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
+    pub fn new(gateway: Arc<Gateway>, tls: Option<Arc<Acceptor>>, clock: Clock) -> Self {
         let started = clock.now();
         Self {
             gateway,
             clock,
             backup: backup::UnderWay::default(),
             started,
+            tls,
+            measuring: Arc::default(),
         }
     }
 
@@ -82,47 +91,6 @@ impl Console {
         match Route::of(request.method().as_str(), request.uri().path()) {
             Ok(route) if !route.is_public() => fault(&elsewhere()),
             route => self.answer(route, request).await,
-        }
-    }
-
-    fn healthz(&self) -> Response<Outgoing> {
-        let phase = *self.gateway.phase.borrow();
-        let (status, body) = if phase == Phase::Broken {
-            (503, json!({"status": "broken"}))
-        } else {
-            (200, json!({"status": "ok"}))
-        };
-        json(status, body.to_string().into_bytes())
-    }
-
-    fn readyz(&self) -> Response<Outgoing> {
-        let phase = *self.gateway.phase.borrow();
-        let (status, body) = match phase {
-            Phase::Ready => (200, self.ready()),
-            Phase::Opening(share) => (
-                503,
-                json!({"status": "opening", "checked": (f64::from(share) * 100.0).round() / 100.0}),
-            ),
-            Phase::Broken => (
-                503,
-                json!({"status": "broken", "detail": "a commit failed; the process is about to restart"}),
-            ),
-            Phase::Draining => (503, json!({"status": "draining"})),
-        };
-        json(status, body.to_string().into_bytes())
-    }
-
-    /// Reads are answered; whether writes are is said beside it, so that a balancer does not take the reads away too.
-    fn ready(&self) -> serde_json::Value {
-        let engine = self.gateway.engine();
-        let full = |engine: &Arc<Engine>| engine.store.disk_nearly_full();
-        let unconfirmed = |engine: &Arc<Engine>| engine.store.is_unconfirmed();
-        if engine.as_ref().is_some_and(unconfirmed) {
-            json!({"status": "ready", "writes": "refused: restored from a backup and not confirmed"})
-        } else if engine.as_ref().is_some_and(full) {
-            json!({"status": "ready", "writes": "refused: disk nearly full"})
-        } else {
-            json!({"status": "ready"})
         }
     }
 
@@ -168,6 +136,7 @@ impl Console {
         let reply = match route {
             Ok(Route::Healthz) => return self.healthz(),
             Ok(Route::Readyz) => return self.readyz(),
+            Ok(Route::Metrics) => return self.metrics().await,
             Ok(Route::Report) => self.report(query.to_owned()).await,
             Ok(Route::Statistics) => self.statistics(),
             Ok(Route::Test) => self.test(query).await,
@@ -196,6 +165,7 @@ impl Console {
             rows,
             notes,
             notes_dropped,
+            ..
         } = self.engine()?.store.statistics();
         Ok(json!({"commits": commits, "rows": rows, "notes": notes, "notes_dropped": notes_dropped})
             .to_string()

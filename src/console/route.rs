@@ -9,6 +9,8 @@ pub enum Route {
     Healthz,
     /// `GET /readyz`: it answers requests.
     Readyz,
+    /// `GET /metrics`
+    Metrics,
     /// `GET /report`
     Report,
     /// `GET /statistics`
@@ -29,9 +31,10 @@ pub enum Route {
 
 impl Route {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Healthz,
         Self::Readyz,
+        Self::Metrics,
         Self::Report,
         Self::Statistics,
         Self::Test,
@@ -48,6 +51,7 @@ impl Route {
         match self {
             Self::Healthz => ("GET", "/healthz"),
             Self::Readyz => ("GET", "/readyz"),
+            Self::Metrics => ("GET", "/metrics"),
             Self::Report => ("GET", "/report"),
             Self::Statistics => ("GET", "/statistics"),
             Self::Test => ("POST", "/test"),
@@ -62,7 +66,7 @@ impl Route {
     /// Whether it answers everybody on the admin address, and not the Unix socket alone.
     #[must_use]
     pub fn is_public(self) -> bool {
-        matches!(self, Self::Healthz | Self::Readyz)
+        matches!(self, Self::Healthz | Self::Readyz | Self::Metrics)
     }
 
     /// The endpoint of a request. HEAD is a GET.

@@ -212,7 +212,8 @@ fn one(
     })
 }
 
-fn state(gate: &GateView, now: Timestamp) -> State {
+/// How an application is, by its gate.
+pub(super) fn state(gate: &GateView, now: Timestamp) -> State {
     let rests = gate.light.not_before.max(gate.medium.not_before);
     match (gate.failing_since, rests) {
         (Some(since), _) => {

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,18 +81,45 @@ pub struct Drained {
     pub cut: usize,
 }
 
+/// How many connections are open.
+#[derive(Debug, Default)]
+pub struct Connections(AtomicUsize);
+
+/// One of them.
+struct Counted(Arc<Connections>);
+
+impl Connections {
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn another(self: &Arc<Self>) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(self))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves `listener`, with TLS if there is an acceptor, until `shutdown` becomes true (or its sender is gone), then stops
 /// accepting, lets requests that are under way end, and cuts what is left after [`DRAIN`].
 ///
 /// `service` gets each request and its peer. hyper drops its future when the client goes away: what must not be cut
 /// half-way belongs in a task of its own. An answer that is not taken within `request_timeout` is cut with its
-/// connection.
+/// connection. `open` counts connections; listeners may share one.
 pub async fn run<S, F, B>(
     listener: TcpListener,
     tls: Option<Arc<Acceptor>>,
     service: S,
     limits: &Limits,
     clock: &Clock,
+    open: &Arc<Connections>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Drained
 where
@@ -125,9 +153,10 @@ where
             Ok((stream, address, place)) => {
                 failures = 0;
                 let (door, down) = (Arc::clone(&door), shutdown.clone());
+                let counted = open.another();
                 connections.spawn(async move {
                     door.connection(stream, address, down).await;
-                    drop(place);
+                    drop((place, counted));
                 });
             }
             // The peer's doing; the next one is not concerned.

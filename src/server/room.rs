@@ -66,6 +66,13 @@ impl Room {
         }
     }
 
+    /// Bytes that are in use. Whoever has the last place counts as nothing: nobody knows what it needs.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        let taken = self.size.saturating_sub(self.places.available_permits());
+        taken * UNIT
+    }
+
     /// A share of nothing so far.
     pub fn share(&self) -> Share {
         Share {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,12 +26,14 @@ const H2: &[u8] = b"h2";
 /// HTTP/1.1 in ALPN (RFC 7301 6).
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// A certificate with less than this to go is told of in the log.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
+pub const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// Does the handshakes of a listener. What new ones go by can be replaced; running connections keep what they began with.
 #[derive(Debug)]
 pub struct Acceptor {
     config: RwLock<Arc<ServerConfig>>,
+    /// When the certificate ends, in milliseconds since the epoch; 0: it does not say so in a way that we read.
+    ends: AtomicU64,
     clock: Clock,
 }
 
@@ -50,8 +53,10 @@ impl Acceptor {
     /// # Errors
     /// What is wrong with its files. A checked configuration has nothing of this.
     pub fn new(tls: &Tls, clock: &Clock) -> Result<Self, String> {
+        let (config, ends) = config(tls, clock)?;
         Ok(Self {
-            config: RwLock::new(config(tls, clock)?),
+            config: RwLock::new(config),
+            ends: AtomicU64::new(ends.0),
             clock: clock.clone(),
         })
     }
@@ -61,9 +66,17 @@ impl Acceptor {
     /// # Errors
     /// What is wrong with its files; nothing is replaced then.
     pub fn replace(&self, tls: &Tls) -> Result<(), String> {
-        let config = config(tls, &self.clock)?;
+        let (config, ends) = config(tls, &self.clock)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        self.ends.store(ends.0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// When the certificate that new handshakes show ends, if that could be read.
+    #[must_use]
+    pub fn ends(&self) -> Option<Timestamp> {
+        let ends = Timestamp(self.ends.load(Ordering::Relaxed));
+        (ends.0 > 0).then_some(ends)
     }
 
     /// Does one handshake. It takes as long as the peer takes: the caller brings the patience.
@@ -91,13 +104,15 @@ impl Acceptor {
     }
 }
 
-fn config(tls: &Tls, clock: &Clock) -> Result<Arc<ServerConfig>, String> {
+/// What handshakes go by, and when the certificate ends.
+fn config(tls: &Tls, clock: &Clock) -> Result<(Arc<ServerConfig>, Timestamp), String> {
     let identity =
         pem::identity(&tls.certificate, &tls.key.0).map_err(|mistake| match mistake {
             Mistake::Certificate(found) => format!("server.tls.certificate: {found}"),
             Mistake::Key(found) => format!("server.tls.key: {found}"),
         })?;
-    if let Some(end) = identity.cert.first().and_then(pem::good_until) {
+    let ends = identity.cert.first().and_then(pem::good_until);
+    if let Some(end) = ends {
         tell_of_end(end, clock.now());
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -122,7 +137,7 @@ fn config(tls: &Tls, clock: &Clock) -> Result<Arc<ServerConfig>, String> {
     config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
     // Sessions are taken up again by tickets, which cost us no memory. Their key is this configuration's own.
     config.ticketer = Ticketer::new().map_err(|error| error.to_string())?;
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ends.unwrap_or_default()))
 }
 
 fn tell_of_end(end: Timestamp, now: Timestamp) {

@@ -51,6 +51,10 @@ pub struct Statistics {
     pub notes: u64,
     /// Notes of reads that were dropped: the buffer was full, or the disk nearly so.
     pub notes_dropped: u64,
+    /// Requests that wait for the writer.
+    pub waiting: usize,
+    /// How long the last batch took to be on disk; zero: there was none.
+    pub last_commit: Duration,
 }
 
 /// How the writer runs.
@@ -84,6 +88,8 @@ impl Store {
             full: AtomicBool::new(false),
             restored: watch::Sender::new(writer.restored.clone()),
             prune: AtomicU64::new(0),
+            knocked: AtomicU64::new(0),
+            last_commit: AtomicU64::new(0),
         });
         let notes = writer.notes.sender();
         let next_handle = AtomicU64::new(writer.head.next_handle);
@@ -169,6 +175,8 @@ impl Store {
             rows: self.0.shared.rows.load(Ordering::Relaxed),
             notes: self.0.shared.noted.load(Ordering::Relaxed),
             notes_dropped: self.0.shared.dropped.load(Ordering::Relaxed),
+            waiting: self.waiting(),
+            last_commit: Duration::from_micros(self.0.shared.last_commit.load(Ordering::Relaxed)),
         }
     }
 

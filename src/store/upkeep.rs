@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, monotonic};
 
 use super::apply::CommitError;
 use super::front::{Store, lock, milliseconds};
@@ -72,6 +72,45 @@ impl Store {
             && let Some(queue) = lock(queue).as_ref()
         {
             let _sent = queue.try_send(Message::Notes);
+        }
+    }
+
+    /// Asks the writer for a sign of life; see [`Store::silent_for`]. Costs it nothing but a look.
+    pub fn knock(&self) {
+        let Door::Thread { queue, .. } = &self.0.door else {
+            return;
+        };
+        let queue = lock(queue);
+        let knocked = &self.0.shared.knocked;
+        let Some(queue) = queue.as_ref() else {
+            // Closed: nobody is expected to answer.
+            knocked.store(0, Ordering::Release);
+            return;
+        };
+        let now = milliseconds(monotonic()).saturating_add(1);
+        // One that waits already keeps its time.
+        let _waits = knocked.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire);
+        // A full queue is as good a reason to come round.
+        let _sent = queue.try_send(Message::Notes);
+    }
+
+    /// How long the writer has left a knock unanswered; zero: it has answered the last one. One that is in the middle of a
+    /// transaction answers after it.
+    #[must_use]
+    pub fn silent_for(&self) -> Duration {
+        match self.0.shared.knocked.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => monotonic().saturating_sub(Duration::from_millis(since - 1)),
+        }
+    }
+
+    /// Requests that wait for the writer.
+    pub(super) fn waiting(&self) -> usize {
+        match &self.0.door {
+            Door::Inline(_) => 0,
+            Door::Thread { queue, .. } => lock(queue)
+                .as_ref()
+                .map_or(0, |queue| queue.max_capacity() - queue.capacity()),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, monotonic};
 
 use super::apply::{CommitError, Done, Job, Writer};
 use super::reads;
@@ -42,13 +42,18 @@ pub(super) struct Shared {
     pub(super) restored: watch::Sender<Option<Restored>>,
     /// Notes older than this are to be pruned; 0: nobody asked.
     pub(super) prune: AtomicU64,
+    /// When the writer was asked for a sign of life that it has not given yet, in milliseconds of [`monotonic`] and one
+    /// more; 0: it has.
+    pub(super) knocked: AtomicU64,
+    /// How long the last batch took to be on disk, in microseconds.
+    pub(super) last_commit: AtomicU64,
 }
 
 /// What the writer's thread is sent.
 #[derive(Debug)]
 pub(super) enum Message {
     Do(Request),
-    /// Look at the notes of reads: they wait to be written, or are old enough to be pruned.
+    /// Look at the notes of reads: they wait to be written, or are old enough to be pruned. With none it is a knock.
     Notes,
 }
 
@@ -69,6 +74,11 @@ impl Shared {
             first
         });
         CommitError::Failed(text.to_owned())
+    }
+
+    /// The writer's sign of life: it has come round to what is asked of it.
+    fn alive(&self) {
+        self.knocked.store(0, Ordering::Release);
     }
 
     /// Tells the writer what it was asked to prune.
@@ -111,6 +121,7 @@ pub(super) fn write(mut writer: Writer, mut requests: mpsc::Receiver<Message>, s
     let (mut jobs, mut replies) = (Vec::new(), Vec::new());
     let mut busy = 0;
     loop {
+        shared.alive();
         // Left-over work waits for requests, but not for ever.
         busy = if requests.is_empty() {
             PATIENCE
@@ -136,6 +147,7 @@ pub(super) fn write(mut writer: Writer, mut requests: mpsc::Receiver<Message>, s
         let Some(first) = requests.blocking_recv() else {
             break;
         };
+        shared.alive();
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
@@ -150,10 +162,16 @@ pub(super) fn write(mut writer: Writer, mut requests: mpsc::Receiver<Message>, s
             }
         }
         let broken = shared.broken.borrow().clone();
+        let begun = monotonic();
         let results = match broken {
             Some(text) => Err(text),
             None => writer.apply(&mut jobs),
         };
+        if !jobs.is_empty() {
+            let took = monotonic().saturating_sub(begun).as_micros();
+            let took = u64::try_from(took).unwrap_or(u64::MAX);
+            shared.last_commit.store(took, Ordering::Relaxed);
+        }
         // Before anybody hears of it: who reads the last sequence after an answer finds it.
         shared.note(&writer);
         jobs.clear();

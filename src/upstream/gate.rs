@@ -27,7 +27,7 @@ use crate::provision::call::Class;
 use crate::provision::pace::rate::{Pace, Rate};
 use crate::provision::pace::{Health, Heard};
 
-pub use view::{ClassView, GateView, Last};
+pub use view::{ClassView, GateView, Last, OUTCOMES};
 
 /// When to ask again about something that gives no time of its own.
 const SOON: Duration = Duration::from_secs(1);
@@ -80,6 +80,8 @@ struct State {
     waiting: [[usize; TURNS.len()]; CLASSES],
     classes: [Kept; CLASSES],
     last: Option<Last>,
+    /// Calls since the start, by class and in the order of [`OUTCOMES`].
+    calls: [[u64; OUTCOMES.len()]; CLASSES],
 }
 
 /// A class's pace and the bucket that keeps it.
@@ -115,6 +117,7 @@ impl Gate {
             waiting: Default::default(),
             classes: [Kept::new(pace.light), Kept::new(pace.medium)],
             last: None,
+            calls: Default::default(),
         };
         Self(Arc::new(Inner {
             clock,
@@ -387,6 +390,9 @@ impl Permit {
             state.kept(self.class).pace.grant(per_second);
         }
         state.heard(self.class, self.taken, now, heard);
+        if let Some(calls) = state.calls[index(self.class)].get_mut(view::outcome(status)) {
+            *calls += 1;
+        }
         state.last = Some(Last {
             at: now,
             status,

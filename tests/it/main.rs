@@ -8,6 +8,7 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod appliance;
 mod backup;
 mod bulk;
 mod cli;
@@ -26,6 +27,7 @@ mod http2;
 mod limits;
 mod lists;
 mod logs;
+mod monitoring;
 mod okta_spec;
 mod ownership;
 mod patience;

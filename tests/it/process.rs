@@ -75,7 +75,8 @@ pub(crate) struct Ended {
     pub(crate) err: String,
 }
 
-fn usher(folder: &Path, line: &str) -> Command {
+/// `usher LINE`, not started yet.
+pub(crate) fn usher(folder: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
     command
         .current_dir(folder)
@@ -125,10 +126,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `usher LINE`.
     pub(crate) fn start(folder: &Path, line: &str) -> Self {
-        let mut child = usher(folder, line)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it starts");
+        Self::of(usher(folder, line))
+    }
+
+    /// Starts what becomes `usher serve`.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).spawn().expect("it starts");
         let mut stderr = child.stderr.take().expect("a pipe");
         let said = Arc::new(Said::default());
         let heard = Arc::clone(&said);

@@ -93,7 +93,7 @@ impl Card {
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn tls(&self, client_ca: Option<&Issuer>) -> shape::Tls {
+    pub(crate) fn tls(&self, client_ca: Option<&Issuer>) -> shape::Tls {
         shape::Tls {
             certificate: self.pem.clone().into_bytes(),
             key: shape::Secret(self.key.serialize_pem()),

@@ -145,3 +145,61 @@ fn an_authority_is_read_and_looked_through() {
     let problems = parsed(&small(&line)).expect_err("gone");
     assert!(problems[0].to_string().contains("cannot be read"));
 }
+
+#[test]
+fn what_systemd_hands_over_may_show_as_readable_by_its_group() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().expect("a folder");
+    let credentials = home.path().join("credentials");
+    let elsewhere = home.path().join("elsewhere");
+    for folder in [&credentials, &elsewhere] {
+        std::fs::create_dir(folder).expect("a folder");
+    }
+    let write = |folder: &Path, mode: u32| {
+        let path = folder.join("zoom");
+        let _gone = std::fs::remove_file(&path);
+        std::fs::write(&path, "s3cr3t\n").expect("written");
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, mode).expect("a mode");
+        path
+    };
+    let load = |path: &Path, credentials: Option<&Path>| {
+        let text = small("").replace(
+            "{ env = \"ZOOM_TOKEN\" }",
+            &format!("{{ file = '{}' }}", path.display()),
+        );
+        assert!(text.contains("file = "), "{text}");
+        let env = |name: &str| {
+            let folder = credentials.filter(|_| name == "CREDENTIALS_DIRECTORY")?;
+            folder.to_str().map(str::to_owned)
+        };
+        parse(&text, Path::new("usher.toml"), &env).map_err(|problems| problems[0].to_string())
+    };
+    for (mode, taken) in [
+        (0o440, true),
+        (0o400, true),
+        (0o640, false),
+        (0o444, false),
+        (0o404, false),
+    ] {
+        let loaded = load(&write(&credentials, mode), Some(&credentials));
+        assert_eq!(loaded.is_ok(), taken, "{mode:o}: {loaded:?}");
+    }
+    let inside = write(&credentials, 0o440);
+    let outside = write(&elsewhere, 0o440);
+    let by_dots = credentials.join("../elsewhere/zoom");
+    let by_link = credentials.join("link");
+    std::os::unix::fs::symlink(&outside, &by_link).expect("a link");
+    let folders: [(&Path, Option<&Path>); 5] = [
+        (&inside, None),
+        (&outside, Some(&credentials)),
+        (&by_dots, Some(&credentials)),
+        (&by_link, Some(&credentials)),
+        // Not absolute: nobody knows where that is.
+        (&inside, Some(Path::new("."))),
+    ];
+    for (path, credentials) in folders {
+        let told = load(path, credentials).expect_err("others may read it");
+        assert!(told.contains("(mode 0440)"), "{told}");
+    }
+}

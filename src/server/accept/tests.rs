@@ -25,6 +25,7 @@ struct House {
     come: mpsc::UnboundedReceiver<String>,
     /// Lets a request for `/slow` end.
     go: Arc<Notify>,
+    open: Arc<Connections>,
 }
 
 async fn house(connections: usize, header_timeout: Duration) -> House {
@@ -68,10 +69,14 @@ async fn stand(connections: usize, header_timeout: Duration, tls: Option<Tls>) -
             })
         }
     };
-    let task =
-        tokio::spawn(
-            async move { run(listener, acceptor, service, &limits, &ours, shutdown).await },
-        );
+    let open = Arc::<Connections>::default();
+    let counted = Arc::clone(&open);
+    let task = tokio::spawn(async move {
+        run(
+            listener, acceptor, service, &limits, &ours, &counted, shutdown,
+        )
+        .await
+    });
     House {
         at,
         down,
@@ -79,6 +84,7 @@ async fn stand(connections: usize, header_timeout: Duration, tls: Option<Tls>) -
         task,
         come,
         go,
+        open,
     }
 }
 
@@ -156,6 +162,10 @@ async fn over_the_cap_the_next_one_waits_for_a_place() {
     for path in ["/first", "/first", "/second"] {
         assert_eq!(house.come.recv().await.unwrap(), path);
     }
+    assert_eq!(house.open.count(), 1);
+    house.down.send(true).unwrap();
+    assert_eq!(house.task.await.unwrap(), Drained { cut: 0 });
+    assert_eq!(house.open.count(), 0);
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub struct GateView {
     pub left_alone_until: Option<Timestamp>,
     /// What was heard last.
     pub last: Option<Last>,
+    /// Calls since the start: light ones, medium ones, each in the order of [`OUTCOMES`].
+    pub calls: [[u64; OUTCOMES.len()]; CLASSES],
 }
 
 /// A rate class at one moment.
@@ -42,6 +44,28 @@ pub struct ClassView {
     pub rate: Rate,
     /// Until when no call of this class is made, if it has to wait.
     pub not_before: Option<Timestamp>,
+}
+
+/// How a call is counted: by its answer's status, where it means something of its own, or its hundred; `none`: there was no
+/// answer.
+pub const OUTCOMES: [&str; 10] = [
+    "2xx", "3xx", "401", "403", "404", "409", "429", "4xx", "5xx", "none",
+];
+
+/// The place in [`OUTCOMES`].
+pub(super) fn outcome(status: Option<u16>) -> usize {
+    match status {
+        None => 9,
+        Some(401) => 2,
+        Some(403) => 3,
+        Some(404) => 4,
+        Some(409) => 5,
+        Some(429) => 6,
+        Some(..300) => 0,
+        Some(300..400) => 1,
+        Some(400..500) => 7,
+        Some(500..) => 8,
+    }
 }
 
 /// What a call heard.
@@ -94,6 +118,7 @@ impl Gate {
             failing_since: state.since,
             left_alone_until: Some(state.health.not_before).filter(|until| *until > now),
             last: state.last,
+            calls: state.calls,
         }
     }
 }
