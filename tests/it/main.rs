@@ -8,6 +8,7 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod authorisation;
 mod backup;
 mod bulk;
 mod cli;
@@ -27,6 +28,7 @@ mod lists;
 mod logs;
 mod okta_spec;
 mod ownership;
+mod path_variants;
 mod patience;
 mod peers;
 mod process;
@@ -36,4 +38,5 @@ mod replies;
 mod tls;
 mod transcripts;
 mod upstream_tls;
+mod way;
 mod wire;
