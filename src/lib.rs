@@ -67,6 +67,8 @@ pub mod scim;
 pub mod serve;
 pub mod server;
 pub mod settle;
+#[cfg(test)]
+mod spoil;
 pub mod store;
 pub mod upstream;
 pub mod worker;
