@@ -108,7 +108,11 @@ mod tests {
             "[admin]\nsocket = \"s\"\n[store]\npath = \"d\"\ncache = \"64MiB\"\n{client}[[application]]\nname = \"zoom\"\nprofile = \"zoom\"\ncredentials = {{ kind = \"server_to_server\", account_id = \"a\", client_id = \"b\", client_secret = {{ env = \"S\" }} }}\nwait = \"4s\"\n[application.safety]\nmax_removals = \"auto\"\n"
         );
         let env = |_: &str| Some(SECRET.to_owned());
-        for good in [&*client, &server, &bearer.replace("file = ", "env = ")] {
+        for good in [
+            &*client,
+            &server,
+            &bearer.replace("{ file = \"t\\u00e9\" }", "{ env = \"T\" }"),
+        ] {
             let parsed = crate::config::parse(good, Path::new("usher.toml"), &env);
             assert!(parsed.is_ok(), "{parsed:?}");
         }

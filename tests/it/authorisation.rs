@@ -166,6 +166,21 @@ fn nobodies(good: &str, stale: &[&str], application: &str) -> Vec<(String, Strin
         ("Bearer and spaces", line("Bearer    "), String::new()),
         ("Bearer and a tab", line("Bearer \t"), String::new()),
         (
+            "a tab between",
+            line(&format!("Bearer\t{good}")),
+            String::new(),
+        ),
+        (
+            "a comma between",
+            line(&format!("Bearer,{good}")),
+            String::new(),
+        ),
+        (
+            "nothing between",
+            line(&format!("Bearer{good}")),
+            String::new(),
+        ),
+        (
             "the token as a password",
             basic(&format!("okta:{good}")),
             String::new(),
@@ -287,7 +302,12 @@ fn nobodies(good: &str, stale: &[&str], application: &str) -> Vec<(String, Strin
 async fn every_route_method_and_token_is_as_the_table_says() {
     let rest = [
         client("entra", &["first", "second"], FAST),
-        client("reader", &["reader"], &format!("{FAST}\nread_only = true")),
+        // Nothing else than that it may only read keeps it from writing.
+        client(
+            "reader",
+            &["reader"],
+            &format!("{FAST}\nread_only = true\ntake_over = true"),
+        ),
         client("slow", &["slow"], "rate = { per_second = 1, burst = 1 }"),
     ]
     .concat();

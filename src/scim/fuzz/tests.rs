@@ -84,6 +84,8 @@ const REQUESTS: &[&str] = &[
     "OPTIONS /ServiceProviderConfig",
     "GET /Users/1?attributes=id\nHost: h\nAuthorization: Bearer fuzz\nIf-None-Match: W/\"1\"\n",
     "PUT /Groups/1\nHost: h:80\nAuthorization: bearer  fuzz \nIf-Match: *\nContent-Type: application/scim+json\nExpect: 100-continue\n\n{\"displayName\":\"G\"}",
+    "GET /Users\nHost: h\nAuthorization: Bearer,fuzz\n",
+    "GET /Users\nHost: h\nAuthorization: Bearer\tfuzz\n",
     "DELETE /Users/1\nHost: h\nIf-Match: W/\"7-1a\"\nTransfer-Encoding: chunked\nUpgrade: h2c\n",
     "GET /Schemas/urn:ietf:params:scim:schemas:core:2.0:User?filter=",
     "GET /ResourceTypes?filter=name%20eq%20%22User%22",
