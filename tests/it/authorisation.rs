@@ -1,19 +1,19 @@
 //! The matrix of authorisation: every route, every method, every kind of credential, over real sockets, against a table
 //! ([`table`]). The routes are the gateway's own; who adds one without a row does not get this to compile.
 
+mod admin;
+mod nobodies;
 mod table;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use usher::console::route::Route as AdminRoute;
 use usher::scim::route::{METHODS, Route};
 use usher::server::service::segments;
 
 use crate::house::{House, Plan, TOKEN, say};
 use crate::tls::{Card, Issuer, Secured, config};
 use crate::way::{Door, State, Way, new, refusal};
-use table::{Row, Who, admin, row};
+use nobodies::nobodies;
+use table::{Who, row};
 
 /// Methods that nothing takes.
 const OTHERS: [&str; 4] = ["TRACE", "CONNECT", "BREW", "get"];
@@ -152,150 +152,6 @@ fn body(route: &Route, method: &str, kind: &str, user: &str, name: &str) -> Valu
         ("PATCH", _) => json!({"Operations": title}),
         _ => new(kind, name),
     }
-}
-
-/// Whoever shows one of these is nobody.
-fn nobodies(good: &str, stale: &[&str], application: &str) -> Vec<(String, String, String)> {
-    let line = |value: &str| format!("Authorization: {value}\r\n");
-    let basic = |text: &str| line(&format!("Basic {}", BASE64_STANDARD.encode(text)));
-    let (cut, good_line) = (&good[..good.len() - 1], line(&format!("Bearer {good}")));
-    let mut all = vec![
-        ("nothing", String::new(), String::new()),
-        ("an empty header", line(""), String::new()),
-        ("Bearer", line("Bearer"), String::new()),
-        ("Bearer and spaces", line("Bearer    "), String::new()),
-        ("Bearer and a tab", line("Bearer \t"), String::new()),
-        (
-            "a tab between",
-            line(&format!("Bearer\t{good}")),
-            String::new(),
-        ),
-        (
-            "a comma between",
-            line(&format!("Bearer,{good}")),
-            String::new(),
-        ),
-        (
-            "nothing between",
-            line(&format!("Bearer{good}")),
-            String::new(),
-        ),
-        (
-            "the token as a password",
-            basic(&format!("okta:{good}")),
-            String::new(),
-        ),
-        (
-            "the token as a user",
-            basic(&format!("{good}:")),
-            String::new(),
-        ),
-        (
-            "Basic and the token",
-            line(&format!("Basic {good}")),
-            String::new(),
-        ),
-        ("the token alone", line(good), String::new()),
-        ("a wrong token", line("Bearer wrong"), String::new()),
-        (
-            "the token's hash",
-            line(&format!("Bearer {}", hex(good))),
-            String::new(),
-        ),
-        (
-            "the token, cut",
-            line(&format!("Bearer {cut}")),
-            String::new(),
-        ),
-        (
-            "the token and more",
-            line(&format!("Bearer {good}x")),
-            String::new(),
-        ),
-        (
-            "the token in quotes",
-            line(&format!("Bearer \"{good}\"")),
-            String::new(),
-        ),
-        (
-            "the token, upper case",
-            line(&format!("Bearer {}", good.to_uppercase())),
-            String::new(),
-        ),
-        (
-            "the token twice in one",
-            line(&format!("Bearer {good} {good}")),
-            String::new(),
-        ),
-        (
-            "a list of two",
-            line(&format!("Bearer {good}, Bearer {good}")),
-            String::new(),
-        ),
-        ("two headers", good_line.repeat(2), String::new()),
-        (
-            "a second header, empty",
-            good_line.clone() + &line(""),
-            String::new(),
-        ),
-        (
-            "a first header, wrong",
-            line("Bearer wrong") + &good_line,
-            String::new(),
-        ),
-        (
-            "the token in base64",
-            line(&format!("Bearer {}", BASE64_STANDARD.encode(good))),
-            String::new(),
-        ),
-        (
-            "a token of nobody's JWT",
-            line("Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJva3RhIn0."),
-            String::new(),
-        ),
-        (
-            "the application's token",
-            line(&format!("Bearer {application}")),
-            String::new(),
-        ),
-        // RFC 6750 2.3, which the one who knows better leaves out.
-        (
-            "the token in the query",
-            String::new(),
-            format!("?access_token={good}"),
-        ),
-        (
-            "the token in a cookie",
-            format!("Cookie: access_token={good}; Authorization=Bearer {good}\r\n"),
-            String::new(),
-        ),
-        (
-            "for a proxy",
-            format!("Proxy-Authorization: Bearer {good}\r\n"),
-            String::new(),
-        ),
-        (
-            "a key",
-            format!("X-API-Key: {good}\r\nX-Auth-Token: {good}\r\n"),
-            String::new(),
-        ),
-        (
-            "another's word for it",
-            String::from(
-                "X-Forwarded-User: okta\r\nX-Remote-User: okta\r\nX-Forwarded-For: 127.0.0.1\r\nX-SSL-Client-Verify: SUCCESS\r\nForwarded: for=127.0.0.1\r\n",
-            ),
-            String::new(),
-        ),
-    ];
-    for name in stale {
-        all.push((
-            "revoked by a reload",
-            line(&format!("Bearer {}", token(name))),
-            String::new(),
-        ));
-    }
-    let named = |(name, lines, query): (&str, String, String)| (name.to_owned(), lines, query);
-    all.into_iter().map(named).collect()
 }
 
 #[tokio::test]
@@ -524,101 +380,4 @@ async fn every_route_method_and_certificate_is_as_the_table_says() {
         Route::PATHS.len(),
         METHODS.len() + OTHERS.len(),
     );
-}
-
-#[tokio::test]
-async fn every_admin_route_and_method_is_as_the_table_says_at_every_door() {
-    let house = House::new().await;
-    house.settled().await;
-    let mut paths: Vec<&str> = AdminRoute::ALL.iter().map(|route| route.at().1).collect();
-    paths.dedup();
-    paths.extend([
-        "/",
-        "/admin",
-        "/Healthz",
-        "/healthz/",
-        "/healthz/x",
-        "/scim/v2/Users",
-        "/scim/v2/",
-    ]);
-    let doors = [
-        ("the address", Door::Plain(house.serving.admin)),
-        ("the socket", Door::Unix(house.folder().join("usher.sock"))),
-        ("SCIM's address", Door::Plain(house.serving.address)),
-    ];
-    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
-    let kinds = [
-        "",
-        "Authorization: Bearer wrong\r\n",
-        "Authorization: Basic YTpi\r\n",
-        &bearer,
-    ];
-    let mut tally = Tally::default();
-    for (door, to) in &doors {
-        for kind in kinds {
-            let before = State::of(&house);
-            let mut way = Way::new(to.clone(), kind);
-            for path in &paths {
-                for method in METHODS.iter().chain(&OTHERS) {
-                    let wanted = admin_expects(door, method, path, kind == bearer);
-                    let said = way.ask(method, path, "{}").await;
-                    let said = said.expect("an answer");
-                    tally.cells += 1;
-                    let explained = said.status < 400 || refusal(method, &said).is_ok();
-                    if said.status != wanted || !explained {
-                        tally.differing.push(format!(
-                            "{method} {path} at {door} with {kind:?}: {}, wanted {wanted}: {}",
-                            said.status,
-                            said.json()
-                        ));
-                    }
-                }
-            }
-            tally.credentials += 1;
-            let (was, is) = (before.told(), State::of(&house));
-            // The socket's owner confirms, and who is known to SCIM is noted for what he reads.
-            let may = *door == "the socket" || *door == "SCIM's address" && kind == bearer;
-            assert!(
-                may || is == before,
-                "{door}, {kind:?}: {was} became {}",
-                is.told()
-            );
-        }
-    }
-    tally.told("admin", paths.len(), METHODS.len() + OTHERS.len());
-}
-
-/// No credential opens or shuts a door of the admin API: who is on the socket is the file's owner.
-fn admin_expects(door: &str, method: &str, path: &str, is_client: bool) -> u16 {
-    let is_address = door == "the address";
-    if door == "SCIM's address" {
-        let scim = path.starts_with("/scim/v2");
-        return match METHODS.iter().position(|known| *known == method) {
-            None => 405,
-            Some(_) if !scim => 404,
-            Some(_) if !is_client => 401,
-            Some(at) => {
-                let below = path.trim_start_matches("/scim/v2").trim_matches('/');
-                let below: Vec<String> = below.split_terminator('/').map(str::to_owned).collect();
-                let row: Row = row(&Route::of(&below).unwrap());
-                // `{}` is no user.
-                let status = row.expects(Who::Owner, Some(at)).unwrap();
-                if status == 201 { 400 } else { status }
-            }
-        };
-    }
-    let asked = if method == "HEAD" { "GET" } else { method };
-    let there: Vec<_> = AdminRoute::ALL
-        .into_iter()
-        .filter(|route| route.at().1 == path)
-        .map(|route| (route.at().0, admin(route)))
-        .map(|(method, (address, socket))| (method, if is_address { address } else { socket }))
-        .filter(|(_, status)| *status != 404)
-        .collect();
-    let found = there.iter().find(|(known, _)| *known == asked);
-    match found {
-        Some((_, status)) => *status,
-        None if there.is_empty() => 404,
-        None => 405,
-    }
 }
