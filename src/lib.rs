@@ -70,6 +70,8 @@ pub mod serve;
 pub mod server;
 pub mod service;
 pub mod settle;
+#[cfg(test)]
+mod spoil;
 pub mod store;
 pub mod upstream;
 pub mod worker;

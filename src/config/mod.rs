@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod difference;
+pub mod fuzz;
 pub mod load;
 pub mod pem;
 pub mod problem;

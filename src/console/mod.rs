@@ -30,7 +30,7 @@ use crate::server::tls::Acceptor;
 use crate::settle::Engine;
 use crate::store::Statistics;
 
-use route::Route;
+use route::{Door, Route};
 
 const JSON: &str = "application/json";
 
@@ -83,15 +83,7 @@ impl Console {
 
     /// What anybody on the admin address may ask.
     pub async fn public(&self, request: &Request<Incoming>) -> Response<Outgoing> {
-        let elsewhere = || {
-            Fault::NotFound(String::from(
-                "There is no such admin endpoint on this address.",
-            ))
-        };
-        match Route::of(request.method().as_str(), request.uri().path()) {
-            Ok(route) if !route.is_public() => fault(&elsewhere()),
-            route => self.answer(route, request).await,
-        }
+        self.answer(Door::Address, request).await
     }
 
     /// Serves the command line on the Unix socket until `stop`.
@@ -113,8 +105,8 @@ impl Console {
                 let answer = service_fn(|request| {
                     let console = Arc::clone(&console);
                     async move {
-                        let route = Route::of(request.method().as_str(), request.uri().path());
-                        Ok::<_, std::convert::Infallible>(console.answer(route, &request).await)
+                        let answer = console.answer(Door::Socket, &request).await;
+                        Ok::<_, std::convert::Infallible>(answer)
                     }
                 });
                 let mut http = hyper::server::conn::http1::Builder::new();
@@ -127,12 +119,9 @@ impl Console {
         }
     }
 
-    async fn answer(
-        &self,
-        route: Result<Route, Fault>,
-        request: &Request<Incoming>,
-    ) -> Response<Outgoing> {
+    async fn answer(&self, door: Door, request: &Request<Incoming>) -> Response<Outgoing> {
         let query = request.uri().query().unwrap_or_default();
+        let route = Route::of(door, request.method().as_str(), request.uri().path());
         let reply = match route {
             Ok(Route::Healthz) => return self.healthz(),
             Ok(Route::Readyz) => return self.readyz(),

@@ -29,8 +29,17 @@ pub enum Route {
     Status,
 }
 
+/// Where a request to the admin API comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The admin address, on which anybody may knock.
+    Address,
+    /// The Unix socket, which is its owner's alone.
+    Socket,
+}
+
 impl Route {
-    /// Every one.
+    /// Every one. What is not in here is not found.
     pub const ALL: [Self; 11] = [
         Self::Healthz,
         Self::Readyz,
@@ -69,17 +78,22 @@ impl Route {
         matches!(self, Self::Healthz | Self::Readyz | Self::Metrics)
     }
 
-    /// The endpoint of a request. HEAD is a GET.
+    /// The endpoint of a request. HEAD is a GET. Whoever knocks at the address does not hear what else there is.
     ///
     /// # Errors
     /// 404, 405.
-    pub fn of(method: &str, path: &str) -> Result<Self, Fault> {
-        let there = || Self::ALL.into_iter().filter(|route| route.at().1 == path);
+    pub fn of(door: Door, method: &str, path: &str) -> Result<Self, Fault> {
+        let open = |route: &Self| door == Door::Socket || route.is_public();
+        let there = || {
+            let named = Self::ALL.into_iter().filter(|route| route.at().1 == path);
+            named.filter(open)
+        };
         let methods: Vec<&str> = there().map(|route| route.at().0).collect();
         if methods.is_empty() {
-            return Err(Fault::NotFound(String::from(
-                "There is no such admin endpoint.",
-            )));
+            return Err(Fault::NotFound(String::from(match door {
+                Door::Address => "There is no such admin endpoint on this address.",
+                Door::Socket => "There is no such admin endpoint.",
+            })));
         }
         let wanted = if method == "HEAD" { "GET" } else { method };
         there()

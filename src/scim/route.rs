@@ -3,31 +3,46 @@
 use super::Kind;
 use crate::error::Fault;
 
-/// Where a request goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
+/// Makes [`Route`] and [`Route::PATHS`] out of the same rows: a route without a path does not compile, and the matrix of
+/// authorisation in the tests knocks at every path.
+macro_rules! routes {
+    ($($(#[$doc:meta])* $name:ident $(($($field:ty),+))? at [$($path:literal),+];)+) => {
+        /// Where a request goes.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Route {
+            $($(#[$doc])* $name $(($($field),+))?,)+
+        }
+
+        impl Route {
+            /// Each route's name and the paths that it has below `/scim/v2`. `{id}` stands for a resource's id.
+            pub const PATHS: &[(&str, &str)] = &[$($((stringify!($name), $path),)+)+];
+        }
+    };
+}
+
+routes! {
     /// `/`: a query over all resource types (3.4.2.1).
-    Root,
-    /// `/Users`, `/Groups`
-    Collection(Kind),
-    /// `/Users/<id>`
-    Resource(Kind, String),
-    /// `/.search`, `/Users/.search` (3.4.3). `None`: all resource types.
-    Search(Option<Kind>),
-    /// `/Bulk` (3.7)
-    Bulk,
+    Root at ["/"];
+    /// A collection.
+    Collection(Kind) at ["/Users", "/Groups"];
+    /// One resource.
+    Resource(Kind, String) at ["/Users/{id}", "/Groups/{id}"];
+    /// A query by POST (3.4.3). `None`: over all resource types.
+    Search(Option<Kind>) at ["/.search", "/Users/.search", "/Groups/.search"];
+    /// Many changes (3.7).
+    Bulk at ["/Bulk"];
     /// `/Me` (3.11), and whatever follows it.
-    Me,
-    /// `/ServiceProviderConfig` (4)
-    ServiceProviderConfig,
-    /// `/ResourceTypes`
-    ResourceTypes,
-    /// `/ResourceTypes/User`
-    ResourceType(String),
-    /// `/Schemas`
-    Schemas,
-    /// `/Schemas/urn:ietf:params:scim:schemas:core:2.0:User`
-    Schema(String),
+    Me at ["/Me", "/Me/groups"];
+    /// What this server can do (4). The plural is SCIM 1.1's; authentik's Salesforce mode asks for it.
+    ServiceProviderConfig at ["/ServiceProviderConfig", "/ServiceProviderConfigs"];
+    /// Users and groups.
+    ResourceTypes at ["/ResourceTypes"];
+    /// One of them.
+    ResourceType(String) at ["/ResourceTypes/User"];
+    /// Every schema.
+    Schemas at ["/Schemas"];
+    /// One of them.
+    Schema(String) at ["/Schemas/urn:ietf:params:scim:schemas:core:2.0:User"];
 }
 
 const READ: &[&str] = &["GET", "HEAD", "OPTIONS"];
@@ -63,7 +78,6 @@ impl Route {
             (Some(kind), [id]) => Ok(Self::Resource(kind, id.clone())),
             (None, []) if is(".search") => Ok(Self::Search(None)),
             (None, []) if is("Bulk") => Ok(Self::Bulk),
-            // The plural is SCIM 1.1's; authentik's Salesforce mode asks for it.
             (None, []) if is("ServiceProviderConfig") || is("ServiceProviderConfigs") => {
                 Ok(Self::ServiceProviderConfig)
             }
@@ -100,5 +114,20 @@ impl Route {
     pub fn writes(&self, method: &str) -> bool {
         let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
         !reads && !matches!(self, Self::Search(_) | Self::Me) && self.methods().contains(&method)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::service::segments;
+
+    #[test]
+    fn every_path_is_its_routes() {
+        for (name, path) in Route::PATHS {
+            let route = segments(path).and_then(|segments| Route::of(&segments));
+            let route = format!("{:?}", route.unwrap());
+            assert_eq!(route.split('(').next(), Some(*name), "{path}");
+        }
     }
 }

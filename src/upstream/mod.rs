@@ -3,6 +3,7 @@
 pub mod client;
 mod connect;
 pub mod examine;
+pub mod fuzz;
 pub mod gate;
 #[cfg(test)]
 mod peer;

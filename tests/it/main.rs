@@ -9,6 +9,7 @@
 )]
 
 mod appliance;
+mod authorisation;
 mod backup;
 mod bulk;
 mod cli;
@@ -30,6 +31,7 @@ mod logs;
 mod monitoring;
 mod okta_spec;
 mod ownership;
+mod path_variants;
 mod patience;
 mod peers;
 mod process;
@@ -39,4 +41,5 @@ mod replies;
 mod tls;
 mod transcripts;
 mod upstream_tls;
+mod way;
 mod wire;

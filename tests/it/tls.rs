@@ -70,7 +70,7 @@ impl Issuer {
         }
     }
 
-    fn client(&self) -> Card {
+    pub(crate) fn client(&self) -> Card {
         self.issue(|params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         })
@@ -88,7 +88,7 @@ impl Issuer {
 }
 
 impl Card {
-    fn pin(&self) -> String {
+    pub(crate) fn pin(&self) -> String {
         let hash = usher::config::pem::fingerprint(&self.chain[0]);
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -106,6 +106,8 @@ impl Card {
 pub(crate) struct Secured {
     pub(crate) house: House,
     pub(crate) issuer: Issuer,
+    /// The lines that name certificate and key.
+    tls: String,
     _files: tempfile::TempDir,
 }
 
@@ -116,7 +118,7 @@ impl Secured {
     }
 
     /// `clients` issues client certificates.
-    async fn with(issuer: Issuer, clients: Option<&Issuer>, plan: Plan) -> Self {
+    pub(crate) async fn with(issuer: Issuer, clients: Option<&Issuer>, plan: Plan) -> Self {
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = files.path().join(name);
@@ -125,21 +127,32 @@ impl Secured {
             format!("\"{}\"", path.display())
         };
         let card = issuer.issue(|_| ());
-        let mut tables = format!(
+        let mut tls = format!(
             "[server.tls]\ncertificate = {}\nkey = {}\n",
             write("tls.crt", &card.pem),
             write("tls.key", &card.key.serialize_pem())
         );
         if let Some(clients) = clients {
-            tables += &format!("client_ca = {}\n", write("clients.pem", &clients.0.pem()));
+            tls += &format!("client_ca = {}\n", write("clients.pem", &clients.0.pem()));
         }
-        let tables = tables + &plan.tables;
+        let tables = tls.clone() + &plan.tables;
         let house = House::with(Plan { tables, ..plan }).await;
         Self {
             house,
             issuer,
+            tls,
             _files: files,
         }
+    }
+
+    /// Puts other tables in force, with the same certificate.
+    pub(crate) async fn reload(&self, tables: &str) {
+        let tables = self.tls.clone() + tables;
+        let plan = Plan {
+            tables,
+            ..Plan::default()
+        };
+        self.house.reload(&plan).await;
     }
 
     pub(crate) fn at(&self) -> SocketAddr {
@@ -153,7 +166,7 @@ impl Secured {
 }
 
 /// A client that trusts `issuer` and shows `card`.
-fn config(issuer: &Issuer, card: Option<&Card>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+pub(crate) fn config(issuer: &Issuer, card: Option<&Card>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
     versions(issuer, card, alpn, rustls::DEFAULT_VERSIONS)
 }
 
@@ -182,7 +195,7 @@ fn versions(
     Arc::new(config)
 }
 
-async fn dial(at: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Stream> {
+pub(crate) async fn dial(at: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Stream> {
     let stream = TcpStream::connect(at).await?;
     let name = ServerName::try_from("localhost").unwrap();
     let connector = TlsConnector::from(Arc::clone(config));

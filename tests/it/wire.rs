@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::house::PATIENCE;
 
 /// One connection.
-pub(crate) struct Wire {
-    socket: TcpStream,
+pub(crate) struct Wire<S = TcpStream> {
+    socket: S,
     come: Vec<u8>,
 }
 
@@ -42,13 +42,7 @@ impl Said {
 impl Wire {
     pub(crate) async fn open(at: SocketAddr) -> Self {
         let socket = TcpStream::connect(at).await.expect("it listens");
-        let come = Vec::new();
-        Self { socket, come }
-    }
-
-    /// Sends, reading nothing meanwhile. A gateway that has hung up by then is no failure.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        let _hung_up = self.socket.write_all(bytes).await;
+        Self::over(socket)
     }
 
     /// Sends and reads at once, as a body larger than any buffer needs.
@@ -77,6 +71,20 @@ impl Wire {
     pub(crate) fn is_silent(&self) -> bool {
         self.come.is_empty() && self.socket.try_read(&mut [0]).is_err()
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Over TLS, a Unix socket, or what else there is.
+    pub(crate) fn over(socket: S) -> Self {
+        let come = Vec::new();
+        Self { socket, come }
+    }
+
+    /// Sends, reading nothing meanwhile. A gateway that has hung up by then is no failure.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        let _hung_up = self.socket.write_all(bytes).await;
+        let _as_well = self.socket.flush().await;
+    }
 
     /// No more will be sent.
     pub(crate) async fn end(&mut self) {
@@ -85,13 +93,20 @@ impl Wire {
 
     /// The next answer; to HEAD there is no body.
     pub(crate) async fn hear(&mut self, method: &str) -> Said {
+        let said = self.try_hear(method).await;
+        said.unwrap_or_else(|| panic!("closed: {}", text(&self.come)))
+    }
+
+    /// The next answer, unless it hangs up instead.
+    pub(crate) async fn try_hear(&mut self, method: &str) -> Option<Said> {
         loop {
             if let Some((said, rest)) = parse(&self.come, method, false) {
                 self.come = rest;
-                return said;
+                return Some(said);
             }
-            let came = more(&mut self.socket, &mut self.come).await;
-            assert_ne!(came, 0, "closed: {}", text(&self.come));
+            if more(&mut self.socket, &mut self.come).await == 0 {
+                return None;
+            }
         }
     }
 

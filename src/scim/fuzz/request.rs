@@ -3,10 +3,17 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use hyper::Request;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_NONE_MATCH, TRANSFER_ENCODING,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::WIDE;
+use crate::auth::Authority;
+use crate::config::Config;
 use crate::config::shape::Limits;
 use crate::error::Fault;
 use crate::scim::filter::Filter;
@@ -15,17 +22,18 @@ use crate::scim::projection::Projection;
 use crate::scim::request::{ListQuery, Page, Parts, ScimRequest, Verb};
 use crate::scim::route::{METHODS, Route};
 use crate::scim::{Kind, name};
-use crate::server::service::segments;
+use crate::server::media;
+use crate::server::service::{self, segments};
 
-/// A request: `METHOD /path?query` in the first line, then the body.
+/// A request: `METHOD /path?query` in the first line, then a line for each header, then the body.
 ///
-/// Decoding gives the same twice; what it gives keeps the limits, is a write only where a client that may only read is
+/// A head that is let through keeps the caps, and only who bears the one token there is gets known. Decoding gives the same twice; what it gives keeps the limits, is a write only where a client that may only read is
 /// stopped, and prints as a request that means the same; what it refuses, it refuses with a status and a scimType that
 /// RFC 7644 3.12 has.
 pub fn request(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
-    let (head, body) = data.split_at(end.unwrap_or(data.len()));
-    let body = body.get(1..).unwrap_or_default();
+    let (head, rest) = data.split_at(end.unwrap_or(data.len()));
+    let (headers, body) = fields(rest.get(1..).unwrap_or_default());
     let Ok(head) = std::str::from_utf8(head) else {
         return;
     };
@@ -34,11 +42,17 @@ pub fn request(data: &[u8]) {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
+    self::head(method, target, &headers);
     let route = match segments(path).and_then(|segments| Route::of(&segments)) {
         Ok(route) => route,
         Err(fault) => return refused(&fault, &[404]),
     };
-    let decode = |method, query| decode(&route, method, query, body);
+    let condition = |name| {
+        let value = headers.get(name);
+        value.map(|value: &HeaderValue| value.to_str().unwrap_or_default())
+    };
+    let conditions = (condition(IF_MATCH), condition(IF_NONE_MATCH));
+    let decode = |method, query| decode(&route, method, query, body, conditions);
     let decoded = decode(method, query);
     assert_eq!(decoded, decode(method, query));
     // RFC 9110 9.3.2: a HEAD is a GET. It reads no body and neither does a GET.
@@ -62,6 +76,8 @@ pub fn request(data: &[u8]) {
     match wanted {
         ScimRequest::List { kind, query } => list(kind, query),
         ScimRequest::Write(write) => {
+            let carried = (write.if_match.as_deref(), write.if_none_match.as_deref());
+            assert_eq!(carried, conditions);
             assert_eq!(
                 write.verb.id().is_none(),
                 matches!(write.verb, Verb::Create(_))
@@ -84,24 +100,106 @@ pub fn request(data: &[u8]) {
         ScimRequest::Bulk(bulk) => {
             assert!(bulk.operations.len() <= limits().bulk_operations);
         }
-        ScimRequest::Read { .. } | ScimRequest::Discover(_) | ScimRequest::Options => {}
+        ScimRequest::Read {
+            if_match,
+            if_none_match,
+            ..
+        } => assert_eq!((if_match.as_deref(), if_none_match.as_deref()), conditions),
+        ScimRequest::Discover(_) | ScimRequest::Options => {}
     }
+}
+
+/// The lines `Name: value` that something begins with, and what follows them or the empty line behind them.
+pub(crate) fn fields(data: &[u8]) -> (HeaderMap, &[u8]) {
+    let (mut headers, mut rest) = (HeaderMap::new(), data);
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let after = after.get(1..).unwrap_or_default();
+        if line.is_empty() {
+            return (headers, after);
+        }
+        let colon = line.iter().position(|byte| *byte == b':');
+        let (name, value) = line.split_at(colon.unwrap_or_default());
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        // No JSON begins with a name and a colon.
+        let Ok(name) = HeaderName::from_bytes(name) else {
+            return (headers, rest);
+        };
+        let Ok(value) = HeaderValue::from_bytes(value) else {
+            return (headers, rest);
+        };
+        headers.append(name, value);
+        rest = after;
+    }
+}
+
+/// The caps on a head, and who it is from.
+fn head(method: &str, target: &str, headers: &HeaderMap) {
+    let request = Request::builder().method(method).uri(target).body(());
+    let Ok(mut request) = request else {
+        return;
+    };
+    *request.headers_mut() = headers.clone();
+    let all = |name: HeaderName| headers.get_all(name).iter();
+    match service::head(&request) {
+        Ok(()) => {
+            let bytes =
+                |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+            assert!(headers.iter().map(bytes).sum::<usize>() <= service::HEADER);
+            assert!(headers.len() <= service::HEADERS && target.len() <= service::URI + 64);
+            assert!(METHODS.contains(&method));
+            assert_eq!(all(HOST).count(), 1);
+            assert!(all(AUTHORIZATION).count() <= 1 && all(TRANSFER_ENCODING).count() <= 1);
+            assert!(all(TRANSFER_ENCODING).all(|coding| coding.len() == "chunked".len()));
+            assert!(all(CONTENT_ENCODING).all(|coding| coding.len() == "identity".len()));
+        }
+        Err(fault) => refused(&fault, &[400, 401, 405, 414, 415, 417, 431]),
+    }
+    if let Err(fault) = media::is_json(headers) {
+        refused(&fault, &[415]);
+    }
+    let shown = headers.get(AUTHORIZATION);
+    let known = shown.is_some_and(|value| {
+        let scheme = value.as_bytes().get(..7).unwrap_or_default();
+        let rest = value.as_bytes().get(7..).unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"Bearer ") && rest.trim_ascii() == b"fuzz"
+    });
+    match authority().identify(shown, None) {
+        Ok(client) => assert!(known && client.name() == "a"),
+        Err(fault) => {
+            assert!(!known);
+            refused(&fault, &[401]);
+        }
+    }
+}
+
+/// One client, who bears `fuzz`.
+fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    AUTHORITY.get_or_init(|| {
+        let hash = crate::auth::hash(b"fuzz");
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        Authority::new(&config("", &hash).clients)
+    })
 }
 
 /// Small ones, so that short inputs go over them.
 pub(super) fn limits() -> &'static Limits {
     static LIMITS: OnceLock<Limits> = OnceLock::new();
     LIMITS.get_or_init(|| {
-        let text = format!(
-            "[server.limits]\npatch_operations = 3\nbulk_operations = 3\npage = 7\njson_depth = 8\nfilter_length = 256\n\
-             [[client]]\nname = \"a\"\ntoken_sha256 = [\"{}\"]\n",
-            "0123456789abcdef".repeat(4)
-        );
-        match crate::config::parse(&text, Path::new("usher.toml"), &|_| None) {
-            Ok(config) => config.limits,
-            Err(problems) => panic!("{problems:?}"),
-        }
+        let limits = "[server.limits]\npatch_operations = 3\nbulk_operations = 3\npage = 7\njson_depth = 8\nfilter_length = 256\n";
+        config(limits, &"0123456789abcdef".repeat(4)).limits
     })
+}
+
+/// A configuration with one client.
+fn config(tables: &str, hash: &str) -> Config {
+    let text = format!("{tables}[[client]]\nname = \"a\"\ntoken_sha256 = [\"{hash}\"]\n");
+    match crate::config::parse(&text, Path::new("usher.toml"), &|_| None) {
+        Ok(config) => config,
+        Err(problems) => panic!("{problems:?}"),
+    }
 }
 
 fn decode(
@@ -109,20 +207,21 @@ fn decode(
     method: &str,
     query: Option<&str>,
     body: &[u8],
+    (if_match, if_none_match): (Option<&str>, Option<&str>),
 ) -> Result<ScimRequest, Fault> {
     let parts = Parts {
         method,
         route,
         query,
         body,
-        if_match: None,
-        if_none_match: None,
+        if_match,
+        if_none_match,
     };
     ScimRequest::decode(parts, limits())
 }
 
 /// RFC 7644 3.12: a status, a scimType wherever it is 400, and a text for the person who reads it.
-pub(super) fn refused(fault: &Fault, statuses: &[u16]) {
+pub(crate) fn refused(fault: &Fault, statuses: &[u16]) {
     assert!(statuses.contains(&fault.status()), "{fault:?}");
     assert_eq!(
         fault.scim_type().is_some(),
@@ -185,11 +284,23 @@ fn list(kind: Option<Kind>, query: ListQuery) {
         },
     });
     assert_eq!(
-        decode(&collection, "GET", Some(&pairs.join("&")), b""),
+        decode(
+            &collection,
+            "GET",
+            Some(&pairs.join("&")),
+            b"",
+            (None, None)
+        ),
         wanted
     );
     assert_eq!(
-        decode(&Route::Search(kind), "POST", None, body.as_bytes()),
+        decode(
+            &Route::Search(kind),
+            "POST",
+            None,
+            body.as_bytes(),
+            (None, None)
+        ),
         wanted
     );
 }

@@ -1,13 +1,14 @@
 //! The targets without a fuzzer: hostile inputs, and seeds that a small generator of random numbers spoils.
 
 use super::*;
+use crate::spoil::storm;
 
 #[test]
 fn hostile_inputs_break_no_promise() {
     let operation = |path: &str, value: &str| {
         format!(
             r#"{{"Operations":[{{"op":"add","path":{},"value":{value}}}]}}"#,
-            json!(path)
+            value!(path)
         )
     };
     let inputs = [
@@ -81,9 +82,24 @@ const REQUESTS: &[&str] = &[
     "POST /Bulk\n{\"failOnErrors\":1,\"Operations\":[{\"method\":\"POST\",\"path\":\"/Users\",\"bulkId\":\"q\",\"data\":{\"userName\":\"bulkId:q\"}}]}",
     "DELETE /Users/1",
     "OPTIONS /ServiceProviderConfig",
+    "GET /Users/1?attributes=id\nHost: h\nAuthorization: Bearer fuzz\nIf-None-Match: W/\"1\"\n",
+    "PUT /Groups/1\nHost: h:80\nAuthorization: bearer  fuzz \nIf-Match: *\nContent-Type: application/scim+json\nExpect: 100-continue\n\n{\"displayName\":\"G\"}",
+    "GET /Users\nHost: h\nAuthorization: Bearer,fuzz\n",
+    "GET /Users\nHost: h\nAuthorization: Bearer\tfuzz\n",
+    "DELETE /Users/1\nHost: h\nIf-Match: W/\"7-1a\"\nTransfer-Encoding: chunked\nUpgrade: h2c\n",
     "GET /Schemas/urn:ietf:params:scim:schemas:core:2.0:User?filter=",
     "GET /ResourceTypes?filter=name%20eq%20%22User%22",
     "POST /Me\n{}",
+];
+
+/// Spelled in as many ways as JSON has.
+const JSONS: &[&str] = &[
+    r#"{"a":[1,-2.5e3,{"b":null}],"A ":"\u00e4\\\"","c":{"d":{"e":[[]]}}}"#,
+    "[[[0]],{},\"\",true , false\t,null\r\n]",
+    r#"{"a":1,"\u0041":2}"#,
+    "[0,1,2,3,4,5,6,7,8,9,10]",
+    "\"text: [not, a] {list}\"",
+    "-0.0e-0",
 ];
 
 const PROJECTIONS: &[&str] = &[
@@ -108,129 +124,6 @@ const BULKS: &[&str] = &[
     r#"{"Operations":[{"method":"POST","path":"/Users","bulkId":"u","data":{"manager":"bulkId:u","x":[{"y":"bulkId:z"}]}},{"method":"POST","path":"/Users","bulkId":"u","data":{}}]}"#,
 ];
 
-/// Pieces that mean something to one of the parsers.
-const SCRAPS: &[&str] = &[
-    "\"",
-    "\\",
-    "[",
-    "]",
-    "{",
-    "}",
-    "(",
-    ")",
-    ".",
-    ":",
-    ",",
-    " ",
-    "/",
-    "?",
-    "&",
-    "=",
-    "%",
-    "%00",
-    "%22",
-    "+",
-    "\n",
-    "0",
-    "-1",
-    "1e999",
-    "null",
-    "true",
-    "\"x\"",
-    "[]",
-    "{}",
-    " and ",
-    " or ",
-    "not (",
-    " eq ",
-    " pr",
-    "urn:",
-    "value",
-    "$ref",
-    "\u{e9}",
-    "\u{130}",
-    "filter=",
-    "count=9999999999999999999",
-    "startIndex=-9",
-    "cursor=",
-    "sortBy=",
-    "attributes=",
-    "members",
-    "schemas",
-    "password",
-    "Operations",
-    "\"op\":\"remove\"",
-    "\"path\":",
-    "bulkId:q",
-    ".search",
-    "Users",
-    "Groups",
-    "POST ",
-    "GET ",
-];
-
-/// Numbers that look random and are the same every time (xorshift64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 1).unwrap() % most.max(1)
-    }
-
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len())]
-    }
-}
-
-/// Cuts, doubles, overwrites or inserts something somewhere.
-fn spoil(input: &mut Vec<u8>, seeds: &[&str], dice: &mut Dice) {
-    let from = dice.below(input.len() + 1);
-    let to = (from + 1 + dice.below(8)).min(input.len()).max(from);
-    let piece = match dice.below(6) {
-        0 => Vec::new(),
-        1 => input[from..to].repeat(2),
-        2 => vec![u8::try_from(dice.below(256)).unwrap()],
-        3 => {
-            let other = dice.one(seeds).as_bytes();
-            other[dice.below(other.len())..].to_vec()
-        }
-        _ => dice.one(SCRAPS).as_bytes().to_vec(),
-    };
-    let to = if dice.below(2) == 0 { from } else { to };
-    input.splice(from..to, piece);
-}
-
-/// Shows what was tried when a promise breaks.
-struct Tried<'a>(&'a [u8]);
-
-impl Drop for Tried<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("tried: {:?}", String::from_utf8_lossy(self.0));
-        }
-    }
-}
-
-/// Gives a target its seeds, and thousands of inputs made of them.
-fn storm(target: fn(&[u8]), seeds: &[&str]) {
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    let spoiled = (0..5_000).map(|_| {
-        let mut input = dice.one(seeds).as_bytes().to_vec();
-        for _ in 0..=dice.below(4) {
-            spoil(&mut input, seeds, &mut dice);
-        }
-        input
-    });
-    let whole = seeds.iter().map(|seed| seed.as_bytes().to_vec());
-    for input in whole.chain(spoiled) {
-        let tried = Tried(&input);
-        target(tried.0);
-    }
-}
-
 #[test]
 fn spoiled_filters_break_no_promise() {
     storm(filter, FILTERS);
@@ -245,6 +138,16 @@ fn spoiled_paths_break_no_promise() {
 fn spoiled_patches_break_no_promise() {
     storm(patch, PATCHES);
     storm(json, PATCHES);
+}
+
+#[test]
+fn spoiled_json_breaks_no_promise() {
+    let deep = format!("{}0{}", "[".repeat(32), "]".repeat(32));
+    let keys: Vec<String> = (0..256).map(|key| format!("\"k{key}\":0")).collect();
+    let many = format!("{{{}}}", keys.join(","));
+    let long = format!("[\"{}\"]", "a".repeat(16 * 1024));
+    let seeds = [JSONS, &[&deep, &many, &long]].concat();
+    storm(json, &seeds);
 }
 
 #[test]
