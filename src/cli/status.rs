@@ -94,6 +94,12 @@ fn wanting(status: &Status) -> Vec<String> {
             "the disk is nearly full: changes are refused until there is room",
         ));
     }
+    if let Some(restored) = status.store.as_ref().and_then(|store| store.unconfirmed) {
+        wanting.push(format!(
+            "restored from a backup at {}: writes are refused and nothing is sent until `usher confirm`",
+            restored.rfc3339()
+        ));
+    }
     for application in &status.applications {
         let name = &application.name;
         if application.held > 0 {
@@ -169,6 +175,13 @@ fn one(application: &ApplicationStatus, now: Timestamp) -> String {
         application.concurrency,
         application.waiting
     );
+    if let Some(sweep) = &application.sweep {
+        let _never = writeln!(
+            out,
+            "  planning everybody again: {} of {}, removals held by it {}",
+            sweep.done, sweep.total, sweep.held
+        );
+    }
     let mut rows = vec![row(["pace", "now", "configured", "granted", "not before"])];
     rows.push(class("light", &application.light, now));
     rows.push(class("medium", &application.medium, now));
@@ -290,6 +303,7 @@ fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::status::{StoreStatus, SweepStatus};
 
     fn class() -> ClassStatus {
         ClassStatus {
@@ -335,6 +349,11 @@ mod tests {
                 last: Some((Timestamp(999_000), String::from("answered 429"))),
                 active: 700,
                 held: 0,
+                sweep: Some(SweepStatus {
+                    total: 900,
+                    done: 500,
+                    held: 0,
+                }),
                 marks: 10_004,
                 queue: vec![
                     lane(Lane::Deactivate, 0, false),
@@ -351,6 +370,7 @@ usher 0.1.0: ready, up 16m 40s, configuration generation 4
 
 zoom: told to wait, another 30s; last: answered 429, 1s ago
   accounts active 700, removals held 0, calls under way 3 of 8, waiting for their turn 1
+  planning everybody again: 500 of 900, removals held by it 0
   PACE    NOW   CONFIGURED  GRANTED  NOT BEFORE
   light   20/s  40/s        80/s     -
   medium  20/s  40/s        -        in 30s
@@ -385,6 +405,18 @@ zoom: told to wait, another 30s; last: answered 429, 1s ago
             ..status()
         };
         assert_eq!(wanting(&broken).len(), 1);
+        let restored = Status {
+            store: Some(StoreStatus {
+                path: String::from("usher.redb"),
+                bytes: 1,
+                free: None,
+                full: false,
+                unconfirmed: Some(Timestamp(0)),
+            }),
+            ..status()
+        };
+        let told = wanting(&restored);
+        assert!(told[0].contains("`usher confirm`"), "{told:?}");
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct StoreStatus {
     pub free: Option<u64>,
     /// Whether writes are refused because the disk is nearly full.
     pub full: bool,
+    /// It was restored from a backup then, and nobody has confirmed it: writes are refused and nothing is sent.
+    pub unconfirmed: Option<Timestamp>,
 }
 
 /// One application.
@@ -74,10 +76,23 @@ pub struct ApplicationStatus {
     pub active: u64,
     /// Removals that the safety limit holds until a person decides.
     pub held: u64,
+    /// Everybody is planned again, because the configuration changed.
+    pub sweep: Option<SweepStatus>,
     /// All marks.
     pub marks: u64,
     /// The queue, lane by lane, in the order in which it is worked off.
     pub queue: Vec<LaneStatus>,
+}
+
+/// A sweep that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepStatus {
+    /// Resources there are.
+    pub total: u64,
+    /// Resources planned so far.
+    pub done: u64,
+    /// People whose removal it holds, because there are more than the safety limit allows.
+    pub held: u64,
 }
 
 /// How an application is.
@@ -173,6 +188,7 @@ pub fn status(
             bytes: std::fs::metadata(path).map_or(0, |file| file.len()),
             free,
             full: free.is_some_and(nearly_full) || engine.store.disk_nearly_full(),
+            unconfirmed: engine.store.restored().map(|restored| restored.restored),
         }
     });
     let applications = engine.applications.iter();
@@ -207,6 +223,11 @@ fn one(
         last: gate.last.map(|last| (last.at, last.to_string())),
         active: tally.active,
         held: tally.holds,
+        sweep: view.sweep(name)?.map(|sweep| SweepStatus {
+            total: sweep.total,
+            done: sweep.done,
+            held: sweep.held(),
+        }),
         marks: tally.marks,
         queue: lanes.iter().map(lane).collect(),
     })
