@@ -296,7 +296,9 @@ fn here(
             if link.uncertain.is_none() && link.state == State::Active && same {
                 return nothing(operation, Some(link), None);
             }
-            if !users.update {
+            // What is pending is read, and written to only if something differs.
+            let read_only = link.state == State::Pending && link.uncertain.is_none() && same;
+            if !users.update && !read_only {
                 return nothing(
                     operation,
                     Some(link),

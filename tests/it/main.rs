@@ -30,6 +30,7 @@ mod ownership;
 mod patience;
 mod peers;
 mod process;
+mod quirks;
 mod reads;
 mod reload;
 mod replies;

@@ -25,6 +25,41 @@ const ACCOUNT_LEVEL: [&str; 3] = [
     "does not contain scopes",
 ];
 
+/// A 403 that is about this person all the same: IBM's connector reads Zoom's 403 as a conflict. Any other says that the
+/// token's owner may not do this to anybody.
+pub(super) fn forbidden(aim: Aim, detail: String) -> Heard {
+    if aim == Aim::Create && says_exists(&detail.to_lowercase()) {
+        return Heard::Exists(detail);
+    }
+    Heard::Unavailable(detail)
+}
+
+fn says_exists(folded: &str) -> bool {
+    folded.contains("already exist")
+}
+
+/// Whether what is shown of this attribute is what was sent, in other words. `None`: by the common rules.
+pub(super) fn shows_as(attribute: &str, sent: &Value, shown: &Value) -> Option<bool> {
+    match (attribute, shown) {
+        // The names until 2020-10-20.
+        ("userType", Value::String(old)) => {
+            let now = match old.as_str() {
+                "Pro" => "Licensed",
+                "Corp" => "On-Prem",
+                _ => return None,
+            };
+            Some(sent == now || sent == shown)
+        }
+        // One object for the whole list, and with empty names where the token's owner may not see them.
+        ("roles" | "groups", Value::Object(one)) => {
+            let hidden = one.values().all(|part| part == "" || part.is_boolean());
+            let sent = sent.as_array()?;
+            Some(hidden || sent.iter().any(|sent| super::covers(shown, sent)))
+        }
+        _ => None,
+    }
+}
+
 pub(super) fn refusal(aim: Aim, status: u16, detail: String) -> Heard {
     let folded = detail.to_lowercase();
     if ACCOUNT_LEVEL.iter().any(|text| folded.contains(text)) {
@@ -32,9 +67,11 @@ pub(super) fn refusal(aim: Aim, status: u16, detail: String) -> Heard {
     }
     match aim {
         Aim::LookUp if folded.contains("not belong to this account") => Heard::NotBelonging(detail),
+        // Not-found may be a 400.
+        Aim::Read if folded.contains("not exist") => Heard::Absent(detail),
         // A look-up that is refused says nothing about the account.
         Aim::LookUp | Aim::Read => Heard::Unavailable(detail),
-        Aim::Create if folded.contains("already exist") => Heard::Exists(detail),
+        Aim::Create if says_exists(&folded) => Heard::Exists(detail),
         Aim::Update | Aim::Switch | Aim::Delete if folded.contains("not exist") => {
             Heard::Absent(detail)
         }
