@@ -88,9 +88,13 @@ async fn run(what: &str, sets: Vec<Vec<Row>>) {
         let (sets, next, results) = (sets.clone(), next.clone(), results.clone());
         players.spawn(async move {
             while let Some(rows) = sets.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let rows: Vec<&Row> = rows.iter().collect();
-                let name: Vec<String> = rows.iter().map(|row| row.name()).collect();
-                let played = play(&rows).await;
+                let name: Vec<String> = rows.iter().map(Row::name).collect();
+                // Its panic is told with its name.
+                let played = tokio::spawn(play(rows.clone())).await;
+                let played = played.unwrap_or_else(|panicked| Played {
+                    wrong: vec![panicked.to_string()],
+                    ..Played::default()
+                });
                 results
                     .lock()
                     .expect("nobody panics")

@@ -58,8 +58,8 @@ pub(crate) struct Played {
 }
 
 /// Plays the scenario under these settings.
-pub(crate) async fn play(rows: &[&Row]) -> Played {
-    let mut play = Play::begin(rows).await;
+pub(crate) async fn play(rows: Vec<Row>) -> Played {
+    let mut play = Play::begin(&rows).await;
     play.act().await;
     play.stay().await;
     play.end().await;
@@ -105,7 +105,7 @@ fn person(name: &'static str) -> Value {
 }
 
 impl Play {
-    async fn begin(rows: &[&Row]) -> Self {
+    async fn begin(rows: &[Row]) -> Self {
         let base = Quirks {
             associated_domains: vec![HOME.into()],
             ..Quirks::default()

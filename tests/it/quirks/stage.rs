@@ -142,9 +142,18 @@ impl Stage {
     /// Lets that much time pass, with all that becomes due in it done at its time.
     pub(crate) async fn later(&self, span: Duration) {
         let end = self.clock.now().plus(span);
-        tokio::time::timeout(4 * PATIENCE, self.until(end))
-            .await
-            .expect("what is due is done");
+        let done = tokio::time::timeout(PATIENCE, self.until(end)).await;
+        if done.is_err() {
+            let now = self.clock.now();
+            let engine = self.serving.gateway.engine().expect("it is open");
+            let view = engine.store.view().expect("a view");
+            panic!(
+                "what is due is not done at {}: {:?}; {:?}",
+                now.rfc3339(),
+                view.due("zoom", now, 9),
+                self.gate.snapshot(now)
+            );
+        }
     }
 
     async fn until(&self, end: Timestamp) {
