@@ -79,6 +79,16 @@ const LATE: Duration = Duration::from_millis(100);
 /// Where SCIM is served.
 const PATH: &str = "/scim/v2";
 
+/// A request whose client is known and admitted, and what it goes by to its end.
+#[derive(Clone, Copy)]
+struct Admitted<'a> {
+    running: &'a Running,
+    engine: &'a Arc<Engine>,
+    client: &'a Client,
+    request_id: &'a str,
+    deadline: Timestamp,
+}
+
 /// What the log says of a request: never a value out of a body.
 #[derive(Debug, Default)]
 struct Line {
@@ -276,6 +286,13 @@ impl Gateway {
                 status,
             });
         };
+        let admitted = Admitted {
+            running,
+            engine: &engine,
+            client: &client,
+            request_id,
+            deadline,
+        };
         match scim {
             ScimRequest::Options => Ok(Reply {
                 allow: Some(route.methods().join(", ")),
@@ -294,11 +311,7 @@ impl Gateway {
                     ..Reply::new(200, Outgoing::whole(document.to_string()))
                 })
             }
-            ScimRequest::Bulk(bulk) => {
-                let client = client.clone();
-                self.bulk(running, &engine, client, request_id, bulk, deadline, share)
-                    .await
-            }
+            ScimRequest::Bulk(bulk) => self.bulk(admitted, bulk, share).await,
             ScimRequest::Read {
                 kind,
                 id,
@@ -325,32 +338,25 @@ impl Gateway {
                     Some(filter) => ReadShape::filter(filter.attributes()),
                     None => ReadShape::List,
                 };
-                let answer = self
-                    .list(running, &engine, &client, kind, query, deadline)
-                    .await;
+                let answer = self.list(admitted, kind, query).await;
                 note(kind, shape, None, status(&answer));
                 answer
             }
-            ScimRequest::Write(write) => {
-                self.write(running, &engine, client, request_id, write, share, line)
-                    .await
-            }
+            ScimRequest::Write(write) => self.write(admitted, write, share, line).await,
         }
     }
 
     /// A page. What may take long is done on a thread of its own, not where requests are accepted and calls are made.
     async fn list(
         &self,
-        running: &Running,
-        engine: &Arc<Engine>,
-        client: &Client,
+        admitted: Admitted<'_>,
         kind: Option<Kind>,
         query: ListQuery,
-        deadline: Timestamp,
     ) -> Result<Reply, Fault> {
         let is_search = read::is_search(kind, &query);
-        let (engine, base) = (Arc::clone(engine), running.base.clone());
-        let name = client.name().to_owned();
+        let deadline = admitted.deadline;
+        let (engine, base) = (Arc::clone(admitted.engine), admitted.running.base.clone());
+        let name = admitted.client.name().to_owned();
         let listing = move || {
             let view = engine.store.view()?;
             let text = read::list(&view, &base, &name, kind, &query)?;
@@ -379,14 +385,18 @@ impl Gateway {
 
     async fn write(
         &self,
-        running: &Running,
-        engine: &Arc<Engine>,
-        client: Client,
-        request_id: &str,
+        admitted: Admitted<'_>,
         write: Write,
         share: Share,
         line: &mut Line,
     ) -> Result<Reply, Fault> {
+        let Admitted {
+            running,
+            engine,
+            client,
+            request_id,
+            ..
+        } = admitted;
         let (deleting, creating, patching) = (
             matches!(write.verb, Verb::Delete(_)),
             matches!(write.verb, Verb::Create(_)),
@@ -399,8 +409,9 @@ impl Gateway {
         let (kind, projection) = (write.kind, write.projection.clone());
         // hyper drops a handler when its client goes away; what was begun is finished all the same.
         let task = {
-            let (engine, request, under_way) = (
+            let (engine, client, request, under_way) = (
                 Arc::clone(engine),
+                client.clone(),
                 request_id.to_owned(),
                 UnderWay::begin(&self.writes),
             );
@@ -446,19 +457,18 @@ impl Gateway {
         Ok(reply::one(status, found, view, &running.base))
     }
 
-    async fn bulk(
-        &self,
-        running: &Running,
-        engine: &Arc<Engine>,
-        client: Client,
-        request_id: &str,
-        bulk: Bulk,
-        deadline: Timestamp,
-        share: Share,
-    ) -> Result<Reply, Fault> {
+    async fn bulk(&self, admitted: Admitted<'_>, bulk: Bulk, share: Share) -> Result<Reply, Fault> {
+        let Admitted {
+            running,
+            engine,
+            client,
+            request_id,
+            deadline,
+        } = admitted;
         // As for a single write: what was begun is finished though the client goes away.
-        let (engine, request, base) = (
+        let (engine, client, request, base) = (
             Arc::clone(engine),
+            client.clone(),
             request_id.to_owned(),
             running.base.clone(),
         );

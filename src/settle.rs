@@ -12,6 +12,7 @@
 
 mod deliver;
 mod draft;
+mod groups;
 mod record;
 mod sweep;
 mod verdict;
@@ -19,7 +20,7 @@ mod write;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 
@@ -29,12 +30,12 @@ use crate::config::difference::planning;
 use crate::config::shape::{self, Limits};
 use crate::error::Fault;
 use crate::journal::record::CallRecord;
-use crate::provision::call::Answer;
+use crate::provision::call::{Answer, Call};
 use crate::provision::exchange::{Exchange, Outcome, Step};
 use crate::provision::pace::{self, rate::REST};
 use crate::provision::plan::{self, Decision};
 use crate::provision::weigh::Weighed;
-use crate::scim::Handle;
+use crate::scim::{Handle, Kind};
 use crate::store::{ChangeSet, CommitError, Configuration, Configured, Intent, Key, Store};
 use crate::upstream::client::{Called, Upstream};
 use crate::upstream::gate::{Gate, Permit, Turn};
@@ -129,7 +130,55 @@ struct Occasion {
 
 /// How long a worker's exchange waits for its turn while it holds claims: a client that writes to the same person waits
 /// as long, and its own patience is some seconds.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The way of one exchange's calls: whose turn they take, until when, and which were made.
+struct Passage {
+    turn: Turn,
+    /// A worker's: no client waits, but claims are held meanwhile.
+    queued: bool,
+    deadline: Timestamp,
+    /// The first call's turn, if it was waited for already.
+    permit: Option<Permit>,
+    calls: Vec<CallRecord>,
+}
+
+impl Passage {
+    fn new(turn: Turn, deadline: Timestamp, permit: Option<Permit>) -> Self {
+        let queued = turn == Turn::Queued;
+        Self {
+            // Who holds claims goes before those who only stand in line.
+            turn: if queued { Turn::Underway } else { turn },
+            queued,
+            deadline,
+            permit,
+            calls: Vec::new(),
+        }
+    }
+}
+
+/// A call that was made.
+struct Carried {
+    answer: Answer,
+    status: Option<u16>,
+    permit: Permit,
+}
+
+impl Carried {
+    /// Ends it with what it shows about the application.
+    fn shows(self, heard: &pace::Heard) {
+        self.permit
+            .heard(heard, self.status, pace::granted(&self.answer));
+    }
+}
+
+/// Why a call was not made.
+enum Unmade {
+    /// Its turn comes too late: why, and after how long to try again.
+    Late(String, Duration),
+    /// The gateway ends.
+    Stopping,
+}
 
 /// An exchange that was carried.
 struct Attempt {
@@ -229,12 +278,12 @@ impl Engine {
     }
 
     /// How long a write may wait for claims: the longest `wait` of the applications.
-    fn patience(&self) -> std::time::Duration {
+    fn patience(&self) -> Duration {
         let waits = self
             .applications
             .iter()
             .map(|application| application.plan.config.wait);
-        waits.max().unwrap_or(std::time::Duration::from_secs(4))
+        waits.max().unwrap_or(Duration::from_secs(4))
     }
 
     /// Stores the intent, then carries the exchange: no call without the one before it. `Ok(None)`: the safety limit holds
@@ -279,68 +328,79 @@ impl Engine {
         }
     }
 
-    /// Carries one exchange until it ends or `deadline` passes. The only place where calls are made. `permit`: the first
-    /// call's turn, if it was waited for already.
+    /// Carries one exchange until it ends or `deadline` passes. `permit`: the first call's turn, if it was waited for
+    /// already.
     async fn converse(
         &self,
         application: &Application,
         decision: &Decision,
         occasion: Occasion,
-        mut permit: Option<Permit>,
+        permit: Option<Permit>,
         held: &mut Vec<Held>,
     ) -> (Outcome, Vec<CallRecord>) {
         let Occasion {
             handle,
             intended,
             deadline,
-            mut turn,
+            turn,
         } = occasion;
-        let queued = turn == Turn::Queued;
-        if queued {
-            // It holds claims by now.
-            turn = Turn::Underway;
-        }
+        let mut passage = Passage::new(turn, deadline, permit);
         let mut exchange = Exchange::begin(
             &application.plan,
             decision.act.clone(),
             decision.link.clone(),
             intended,
         );
-        let mut calls = Vec::new();
-        // A call that its token's end kept from having any effect: made once more, with the next token.
-        let mut once_more = None;
         loop {
-            let renewed = once_more.is_some();
-            let call = match once_more.take() {
-                Some(call) => call,
-                None => match exchange.step() {
-                    Step::End(outcome) => return (*outcome, calls),
-                    Step::Claim(remote_id) => {
-                        match self.claim(application, remote_id, handle, deadline).await {
-                            Ok((right, other)) => {
-                                held.push(right);
-                                exchange.claimed(other.as_deref());
-                            }
-                            Err(why) => return (exchange.cut(&why.to_string()), calls),
+            let call = match exchange.step() {
+                Step::End(outcome) => return (*outcome, passage.calls),
+                Step::Claim(remote_id) => {
+                    let owner = (Kind::User, handle);
+                    match self.claim(application, remote_id, owner, deadline).await {
+                        Ok((right, other)) => {
+                            held.push(right);
+                            exchange.claimed(other.as_deref());
                         }
-                        continue;
+                        Err(why) => return (exchange.cut(&why.to_string()), passage.calls),
                     }
-                    Step::Call(call) => call,
-                },
+                    continue;
+                }
+                Step::Call(call) => call,
             };
+            match self.carry(application, call, &mut passage).await {
+                Ok(carried) => {
+                    let heard = exchange.hear(&carried.answer, self.clock.now());
+                    carried.shows(&heard);
+                }
+                Err(Unmade::Late(why, wait)) => {
+                    return (exchange.put_off(&why, wait), passage.calls);
+                }
+                Err(Unmade::Stopping) => return (exchange.cut(STOPPING), passage.calls),
+            }
+        }
+    }
+
+    /// Carries one call. The only place where calls are made. One that its token's end kept from having any effect is
+    /// made once more, with the next token.
+    async fn carry(
+        &self,
+        application: &Application,
+        call: Call,
+        passage: &mut Passage,
+    ) -> Result<Carried, Unmade> {
+        let mut renewed = false;
+        loop {
             let passing = async {
                 // What was heard since may have closed the gate behind it.
-                let ready = permit.take();
+                let ready = passage.permit.take();
                 match ready.filter(|permit| permit.class() == call.class && permit.holds()) {
                     Some(permit) => Ok(permit),
                     None => {
-                        let patience = self.clock.now().plus(PATIENCE);
-                        let patience = if queued {
-                            patience.min(deadline)
-                        } else {
-                            deadline
-                        };
-                        application.gate.pass(call.class, turn, patience).await
+                        let mut until = passage.deadline;
+                        if passage.queued {
+                            until = until.min(self.clock.now().plus(PATIENCE));
+                        }
+                        application.gate.pass(call.class, passage.turn, until).await
                     }
                 }
             };
@@ -353,12 +413,12 @@ impl Engine {
                         "{} takes no more calls at the moment; this goes on as soon as its turn comes",
                         application.plan.name()
                     );
-                    return (exchange.put_off(&why, wait), calls);
+                    return Err(Unmade::Late(why, wait));
                 }
-                None => return (exchange.cut(STOPPING), calls),
+                None => return Err(Unmade::Stopping),
             };
-            turn = Turn::Underway;
-            let calling = application.upstream.call(&call, deadline);
+            passage.turn = Turn::Underway;
+            let calling = application.upstream.call(&call, passage.deadline);
             // It may have been sent: nobody knows.
             let Called { answer, ms, again } = match self.unless_cut(calling).await {
                 Some(called) => called,
@@ -380,18 +440,21 @@ impl Engine {
                 ms,
                 "call"
             );
-            calls.push(CallRecord {
+            passage.calls.push(CallRecord {
                 method: method.to_owned(),
                 path: call.path.clone(),
                 status,
                 ms,
             });
             if again && !renewed {
-                once_more = Some(call);
+                renewed = true;
                 continue;
             }
-            let heard = exchange.hear(&answer, self.clock.now());
-            permit.heard(&heard, status, pace::granted(&answer));
+            return Ok(Carried {
+                answer,
+                status,
+                permit,
+            });
         }
     }
 
@@ -412,29 +475,40 @@ impl Engine {
         &self,
         application: &Application,
         id: String,
-        ours: Handle,
+        (kind, ours): (Kind, Handle),
         deadline: Timestamp,
     ) -> Result<(Held, Option<String>), Fault> {
         let name = application.plan.name();
         let claim = Claim::Remote {
             application: name.to_owned(),
-            id: id.clone(),
+            // Some servers number users and groups both from 1.
+            id: match kind {
+                Kind::User => id.clone(),
+                Kind::Group => format!("Groups/{id}"),
+            },
         };
         let held = self
             .claims
             .acquire(&BTreeSet::from([claim]), deadline, &self.clock)
             .await?;
         let view = self.store.view()?;
-        let holder = view.find(&Key::Remote {
-            application: name,
-            remote_id: &id,
-        })?;
+        let key = match kind {
+            Kind::User => Key::Remote {
+                application: name,
+                remote_id: &id,
+            },
+            Kind::Group => Key::RemoteGroup {
+                application: name,
+                remote_id: &id,
+            },
+        };
+        let holder = view.find(&key)?;
         let Some(other) = holder.filter(|handle| *handle != ours) else {
             return Ok((held, None));
         };
         let resource = view.resource(other)?;
         let title = resource.map_or_else(
-            || String::from("another user"),
+            || String::from("another one"),
             |resource| resource.title().to_owned(),
         );
         Ok((held, Some(title)))

@@ -96,7 +96,6 @@ fn every_example_in_the_shipped_file_is_known() {
             "client[0].allow_from",
             "application[0].policy[0]",
             "application[0].map.user[4].expr",
-            "application[0].map.group[0]",
             "alert[0]",
         ]
     );
@@ -224,7 +223,7 @@ authorized_domains = ["@example.com"]
 [application.users]
 on_leave = "disable"
 [application.groups]
-push = ["*"]
+push = [" "]
 [application.safety]
 max_removals = "5"
 protected = "owner@example.com"
@@ -270,7 +269,7 @@ when_unavailable = "queu"
         "35:14: application[0].lookup_lag: found 30, wanted a duration such as \"4s\" (units: ms, s, m, h, d); did you mean \"30s\"?",
         "36:23: application[0].authorized_domains[0]: found \"@example.com\", wanted a domain such as \"example.com\", or \"*.example.com\" for every subdomain; did you mean \"example.com\"?",
         "38:12: application[0].users.on_leave: found \"disable\", wanted \"delete\" or \"deactivate\" or \"keep\"",
-        "40:8: application[0].groups.push: found a list, wanted [] (the default): anything else comes with a later version",
+        "40:9: application[0].groups.push[0]: found \" \", wanted a group's displayName, or one with * for any letters, such as \"zoom-*\"; [\"*\"] is all",
         "42:16: application[0].safety.max_removals: found \"5\", wanted \"auto\" or a whole number of people; did you mean 5?",
         "43:13: application[0].safety.protected: found \"owner@example.com\", wanted a list in brackets; did you mean [\"owner@example.com\"]?",
         "45:9: application[0].import.every: found \"24h\", wanted \"0s\" (the default): anything else comes with a later version",

@@ -76,17 +76,7 @@ impl Mapping {
     /// userName stays required, whoever gives it.
     #[must_use]
     pub fn compile(profile: ProfileName, own: &[Rule]) -> Self {
-        let mut slots: Vec<Slot> = Vec::new();
-        for rule in own {
-            match slots.iter_mut().find(|slot| slot.target.is(&rule.target)) {
-                Some(slot) => slot.rules.push(rule.clone()),
-                None => slots.push(Slot {
-                    target: rule.target.clone(),
-                    rules: vec![rule.clone()],
-                    required: false,
-                }),
-            }
-        }
+        let mut slots = slots(own);
         let (builtin, all_required): (&[(&str, Builtin)], bool) = match profile {
             ProfileName::Zoom => (&ZOOM, true),
             ProfileName::Scim => (&SCIM, false),
@@ -107,14 +97,7 @@ impl Mapping {
             }
         }
         slots.sort_by_key(|slot| (slot.target.entry.is_some(), slot.target.sub.is_some()));
-        let mut kept: Vec<Target> = slots
-            .iter()
-            .filter(|slot| {
-                let held = |rule: &Rule| rule.required || rule.apply != Apply::Always;
-                slot.required || slot.rules.iter().any(held)
-            })
-            .map(|slot| slot.target.clone())
-            .collect();
+        let mut kept = kept(&slots);
         if profile == ProfileName::Zoom {
             // A userType that is absent leaves the licence alone; there is no empty one.
             kept.extend(Target::parse("userType"));
@@ -125,6 +108,52 @@ impl Mapping {
             marks_primary: profile == ProfileName::Zoom,
         }
     }
+
+    /// The same for groups, of any profile: displayName as sent, and required (RFC 7643 4.2; Zoom wants it too).
+    #[must_use]
+    pub fn compile_groups(own: &[Rule]) -> Self {
+        const NAME: &str = "displayName";
+        let mut slots = slots(own);
+        let target = Target::place(None, NAME, None);
+        match slots.iter_mut().find(|slot| slot.target.is(&target)) {
+            Some(slot) => slot.required = true,
+            None => slots.push(Slot {
+                target: target.clone(),
+                rules: vec![Rule::builtin(target, Builtin::AsIs(NAME))],
+                required: true,
+            }),
+        }
+        Self {
+            kept: kept(&slots),
+            slots,
+            marks_primary: false,
+        }
+    }
+}
+
+/// The file's own rows by target.
+fn slots(own: &[Rule]) -> Vec<Slot> {
+    let mut slots: Vec<Slot> = Vec::new();
+    for rule in own {
+        match slots.iter_mut().find(|slot| slot.target.is(&rule.target)) {
+            Some(slot) => slot.rules.push(rule.clone()),
+            None => slots.push(Slot {
+                target: rule.target.clone(),
+                rules: vec![rule.clone()],
+                required: false,
+            }),
+        }
+    }
+    slots
+}
+
+/// What is given once or must not be empty.
+fn kept(slots: &[Slot]) -> Vec<Target> {
+    let kept = slots.iter().filter(|slot| {
+        let held = |rule: &Rule| rule.required || rule.apply != Apply::Always;
+        slot.required || slot.rules.iter().any(held)
+    });
+    kept.map(|slot| slot.target.clone()).collect()
 }
 
 impl Builtin {

@@ -764,6 +764,7 @@ fn name(heard: &Heard) -> &'static str {
         Heard::NotBelonging(_) => "not belonging",
         Heard::Unavailable(_) => "unavailable",
         Heard::Ambiguous(_) => "ambiguous",
+        Heard::Unsupported(_) => "unsupported",
         Heard::Refused { .. } => "refused",
     }
 }

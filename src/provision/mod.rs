@@ -3,6 +3,7 @@
 
 pub mod call;
 pub mod exchange;
+pub mod group;
 pub mod link;
 pub mod pace;
 pub mod plan;

@@ -23,6 +23,8 @@ pub struct Application {
     pub config: shape::Application,
     /// Its rules, the profile's and its own.
     pub mapping: Mapping,
+    /// The same for groups.
+    pub group_mapping: Mapping,
     /// Who belongs there.
     pub scope: Scope,
     /// Its dialect.
@@ -35,6 +37,7 @@ impl Application {
     pub fn compile(config: shape::Application) -> Self {
         Self {
             mapping: Mapping::compile(config.profile, &config.map_user),
+            group_mapping: Mapping::compile_groups(&config.map_group),
             scope: Scope {
                 domains: config.authorized_domains.clone(),
                 condition: config.condition.clone(),

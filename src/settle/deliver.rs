@@ -13,7 +13,7 @@ use crate::provision::call::Class;
 use crate::provision::exchange::{Exchange, Step};
 use crate::provision::plan::{self, Act, Decision};
 use crate::provision::weigh::{self, Weighed};
-use crate::scim::{Handle, Resource};
+use crate::scim::{Handle, Kind, Resource};
 use crate::store::{ChangeSet, Mark, MarkEdit};
 use crate::upstream::gate::{Permit, Turn};
 
@@ -34,6 +34,9 @@ impl Engine {
         let Some(resource) = self.store.view()?.resource(handle)? else {
             return Ok(None);
         };
+        if resource.kind == Kind::Group {
+            return self.foresee_group(&resource, application);
+        }
         let now = self.clock.now();
         let Decision { act, link, .. } = plan::plan(&application.plan, &resource, now);
         if act == Act::Nothing {
@@ -60,6 +63,10 @@ impl Engine {
         let begun = self.clock.now();
         let patience = begun.plus(self.patience());
         let name = application.plan.name();
+        let kind = self.store.view()?.row(handle, |row| row.kind)?;
+        if kind == Some(Kind::Group) {
+            return self.deliver_group(handle, application, permit).await;
+        }
         let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
         for _ in 0..TRIES {
             // Whoever holds them may stand in the gate's line: a place is not kept from them.
@@ -175,7 +182,7 @@ impl Engine {
         Ok(Some(status))
     }
 
-    async fn clear(&self, mark: Mark) -> Result<Option<Status>, Fault> {
+    pub(super) async fn clear(&self, mark: Mark) -> Result<Option<Status>, Fault> {
         let clear = MarkEdit::Clear {
             handle: mark.handle,
             application: mark.application,

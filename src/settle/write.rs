@@ -290,6 +290,9 @@ impl Engine {
 
     /// What follows for every application if none is asked now.
     fn unsent(&self, prepared: &Prepared, now: Timestamp) -> Vec<Weighed> {
+        if prepared.draft.resource.kind == Kind::Group {
+            return self.unsent_group(prepared, now);
+        }
         let why = |application: &Application| match application.gate.closed(now) {
             Some(_) => "the application is not available; this is sent as soon as it is",
             None => "this is sent next",

@@ -350,6 +350,9 @@ fn perform(
     for edit in &set.members {
         change_members(transaction, set, edit)?;
     }
+    for edit in &set.sent {
+        transaction.edit_sent(edit)?;
+    }
     let first_sequence = transaction.append(&mut set.journal)?;
     let mut generations = Vec::new();
     for edit in &set.marks {

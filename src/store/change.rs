@@ -7,6 +7,8 @@ use crate::journal::record::Record;
 use crate::provision::link::Link;
 use crate::scim::{Handle, Id, Kind, Resource};
 
+use super::sent::SentEdit;
+
 /// The order in which the worker goes about its work: who must not get in any more comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,6 +127,9 @@ pub struct ChangeSet {
     pub erase: Vec<Resource>,
     /// Edges.
     pub members: Vec<MemberEdit>,
+    /// What was sent of memberships.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<SentEdit>,
     /// Marks.
     pub marks: Vec<MarkEdit>,
     /// Records to append, in order.

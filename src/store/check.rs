@@ -83,7 +83,7 @@ fn unique(key: &[u8]) -> Option<fn(Handle) -> Conflict> {
     match key.first() {
         Some(&tag::ID) => Some(Conflict::Id),
         Some(&tag::USER_NAME) => Some(Conflict::UserName),
-        Some(&tag::REMOTE) => Some(Conflict::Remote),
+        Some(&tag::REMOTE | &tag::REMOTE_GROUP) => Some(Conflict::Remote),
         _ => None,
     }
 }

@@ -26,6 +26,7 @@ impl Transaction<'_> {
     pub(super) fn edit_members(&mut self, edit: &MemberEdit) -> Result<bool, Trouble> {
         let group = edit.group;
         let mut changed = false;
+        let having = self.having(group)?;
         let stay: HashSet<Handle> = if edit.clear || !edit.remove.is_empty() {
             edit.add.iter().map(|(member, ..)| *member).collect()
         } else {
@@ -35,11 +36,11 @@ impl Transaction<'_> {
             let prefix = keys::by_handle(tag::MEMBER, group);
             for key in self.some_keys(&prefix, usize::MAX)? {
                 let member = Handle(keys::last_number(&key));
-                changed |= !stay.contains(&member) && self.cut(group, member)?;
+                changed |= !stay.contains(&member) && self.leave(&having, group, member)?;
             }
         }
         for member in &edit.remove {
-            changed |= !stay.contains(member) && self.cut(group, *member)?;
+            changed |= !stay.contains(member) && self.leave(&having, group, *member)?;
         }
         if edit.add.is_empty() {
             return Ok(changed);
@@ -63,6 +64,9 @@ impl Transaction<'_> {
             let back = keys::edge(tag::IN_GROUP, *member, group);
             self.put_key(&back, group_id.as_str().as_bytes().to_vec())?;
             self.count_members(group, 1);
+            for application in &having {
+                self.doubt(application, group, *member)?;
+            }
             changed = true;
         }
         Ok(changed)
@@ -98,7 +102,13 @@ impl Transaction<'_> {
                 } else {
                     (other, handle)
                 };
-                self.cut(group, member)?;
+                // A dead group goes from the applications whole.
+                let having = if forward {
+                    Vec::new()
+                } else {
+                    self.having(group)?
+                };
+                self.leave(&having, group, member)?;
             }
             if !all {
                 self.sweeps = true;
@@ -114,14 +124,19 @@ impl Transaction<'_> {
         if let Some(key) = self.some_keys(&[tag::SWEEP], 1)?.first() {
             self.drop_edges(Handle(keys::last_number(key)))?;
         }
-        Ok(!self.some_keys(&[tag::SWEEP], 1)?.is_empty())
+        let more = self.sweep_memberships()?;
+        Ok(more || !self.some_keys(&[tag::SWEEP], 1)?.is_empty())
     }
 
-    fn cut(&mut self, group: Handle, member: Handle) -> Result<bool, Trouble> {
+    /// Drops an edge, which brings it into doubt in the applications that have the group. Whether there was one.
+    fn leave(&mut self, having: &[String], group: Handle, member: Handle) -> Result<bool, Trouble> {
         let had = self.drop_key(&keys::edge(tag::MEMBER, group, member))?;
         if had {
             self.drop_key(&keys::edge(tag::IN_GROUP, member, group))?;
             self.count_members(group, -1);
+            for application in having {
+                self.doubt(application, group, member)?;
+            }
         }
         Ok(had)
     }

@@ -38,6 +38,8 @@ pub(super) mod tag {
     pub(in crate::store) const EMAIL: u8 = b'e';
     /// application, remote id -> handle. Unique.
     pub(in crate::store) const REMOTE: u8 = b'r';
+    /// application, remote id of a group -> handle. Unique. Apart from users': some servers number both from 1.
+    pub(in crate::store) const REMOTE_GROUP: u8 = b'k';
     /// application, folded account name, handle of a tombstone.
     pub(in crate::store) const ORPHAN: u8 = b'o';
     /// group, member -> the member's kind and id.
@@ -56,6 +58,16 @@ pub(super) mod tag {
     pub(in crate::store) const TOTAL: u8 = b't';
     /// handle of a dead resource whose edges are being dropped.
     pub(in crate::store) const SWEEP: u8 = b's';
+    /// application, group, member -> whether it was acknowledged, and the member's id there.
+    pub(in crate::store) const SENT: u8 = b'y';
+    /// application, group, whether it was refused before, member -> generation: this membership may differ.
+    pub(in crate::store) const DOUBT: u8 = b'q';
+    /// application, group -> the member from which on the group is yet to be compared.
+    pub(in crate::store) const COMPARE: u8 = b'v';
+    /// application, handle of a group that is gone there and whose SENT and DOUBT are being dropped.
+    pub(in crate::store) const FORGET: u8 = b'f';
+    /// application, handle of a member whose account came or went -> the group from which on it is yet to follow.
+    pub(in crate::store) const FOLLOW: u8 = b'j';
 }
 
 /// What `active` is instead of true, in a byte of a key that stands where a kind's byte may stand.
@@ -126,6 +138,13 @@ pub(super) fn user_name(name: &str) -> Vec<u8> {
 
 pub(super) fn remote(application: &str, remote_id: &str) -> Vec<u8> {
     Key::new(tag::REMOTE)
+        .text(application)
+        .text(remote_id)
+        .done()
+}
+
+pub(super) fn remote_group(application: &str, remote_id: &str) -> Vec<u8> {
+    Key::new(tag::REMOTE_GROUP)
         .text(application)
         .text(remote_id)
         .done()
@@ -234,9 +253,14 @@ pub(super) fn keys(resource: &Resource, ours: bool) -> BTreeMap<Vec<u8>, Vec<u8>
     let handle = resource.handle.0.to_be_bytes().to_vec();
     for link in &resource.links {
         if let Some(remote_id) = &link.remote_id {
-            keys.insert(remote(&link.application, remote_id), handle.clone());
+            let key = match resource.kind {
+                Kind::User => remote(&link.application, remote_id),
+                Kind::Group => remote_group(&link.application, remote_id),
+            };
+            keys.insert(key, handle.clone());
         }
-        if resource.deleted.is_some() {
+        // A user of a deleted group's name must not take the group for an account.
+        if resource.deleted.is_some() && resource.kind == Kind::User {
             for account in accounts(link) {
                 keys.insert(
                     followed(orphans(&link.application, account), resource.handle),
@@ -396,6 +420,6 @@ mod tests {
         person
             .attributes
             .insert("displayName".into(), json!("Staff"));
-        assert_eq!(tags(&person, true), "ghlrx");
+        assert_eq!(tags(&person, true), "ghklx");
     }
 }

@@ -4,8 +4,8 @@
 //! durable when their future ends, in the order in which they were handed over.
 //!
 //! The path of a write: `front` (the [`Store`] that the rest holds) -> `queue` (a place is had first) -> `writer` (the
-//! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `marks`,
-//! `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
+//! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `sent`,
+//! `marks`, `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
 //! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`. A copy of all of it, and the way back: `backup`
 //! and `restore`, with what a copy says of itself in `manifest`; what holds until a person confirms it in `restored`.
 
@@ -31,6 +31,7 @@ mod reads;
 mod restore;
 mod restored;
 mod row;
+pub mod sent;
 mod space;
 mod stretch;
 mod sweep;
@@ -57,6 +58,7 @@ pub use reads::{ReadNote, ReadShape};
 pub use restore::{Replaced, RestoreError, Restoring, Step, There, restore};
 pub use restored::Restored;
 pub use row::RowRef;
+pub use sent::{Compared, Doubt, Sent, SentEdit};
 pub use space::{REFUSAL, RESERVE, nearly_full};
 pub use stretch::Stretch;
 pub use sweep::{Sweep, SweepPhase, SweepStep};

@@ -405,7 +405,7 @@ fn start(
     let db = Arc::new(db);
     let Found { instance, head, .. } = found;
     let view = View::new(db.begin_read().map_err(Trouble::from)?, instance)?;
-    let sweeps = !view.sweeping()?.is_empty();
+    let sweeps = !view.sweeping()?.is_empty() || view.put_off()?;
     drop(view);
     let mut writer = Writer::new(Arc::clone(&db), instance, head, sweeps);
     writer.restored = restored::load(&*db)?;

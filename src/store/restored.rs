@@ -99,9 +99,8 @@ impl Store {
     /// As [`CommitError`] says.
     pub async fn confirm(&self, now: Timestamp) -> Result<bool, CommitError> {
         let mut broken = self.broken();
-        let waited = match self.run(Job::Confirm(now)).await? {
-            Done::Confirmed(waited) => waited,
-            _ => return Err(mixed_up()),
+        let Done::Confirmed(waited) = self.run(Job::Confirm(now)).await? else {
+            return Err(mixed_up());
         };
         if let Door::Inline(_) = self.0.door {
             self.tidy()?;

@@ -48,6 +48,11 @@ impl<'a> RowRef<'a> {
         Ok(links.len() as u64)
     }
 
+    /// Whether it has any account, or may have one.
+    pub(super) fn has_links(&self) -> bool {
+        self.links != b"[]"
+    }
+
     /// The whole resource.
     ///
     /// # Errors

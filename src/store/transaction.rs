@@ -1,6 +1,6 @@
 //! One write transaction: sealed rows in and out, and the counters that are written once at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -52,10 +52,12 @@ pub(super) struct Transaction<'t> {
     pub(super) configuration: Option<Generation>,
     /// Rows inserted and removed.
     pub(super) written: u64,
-    /// Edges of a dead resource are left to be dropped.
+    /// Edges of a dead resource are left to be dropped, or something of [`super::sent`].
     pub(super) sweeps: bool,
     /// Links are left to be doubted.
     pub(super) doubts: bool,
+    /// Groups whose memberships may differ in an application since this transaction.
+    pub(super) doubtful: BTreeSet<(Handle, String)>,
 }
 
 impl<'t> Transaction<'t> {
@@ -82,11 +84,13 @@ impl<'t> Transaction<'t> {
             written: 0,
             sweeps: false,
             doubts: false,
+            doubtful: BTreeSet::new(),
         })
     }
 
     /// Writes the counters and hands back what the writer carries on with: head and number of rows written.
     pub(super) fn finish(mut self) -> Result<(Head, u64), Trouble> {
+        self.mark_doubtful()?;
         let mut totals: BTreeMap<u8, i64> = BTreeMap::new();
         for ((kind, block), delta) in std::mem::take(&mut self.blocks) {
             *totals.entry(kind).or_default() += delta;
@@ -172,7 +176,7 @@ impl<'t> Transaction<'t> {
             (None, None) => return Ok(()),
         }
         self.written += 1;
-        Ok(())
+        self.relinked(before, after)
     }
 
     // -- keys

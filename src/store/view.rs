@@ -30,6 +30,13 @@ pub enum Key<'a> {
         /// Its id of the account.
         remote_id: &'a str,
     },
+    /// The id of a group in an application. Tombstones are found.
+    RemoteGroup {
+        /// The application.
+        application: &'a str,
+        /// Its id of the group.
+        remote_id: &'a str,
+    },
     /// The name of an account that a tombstone still has; the newest one's.
     Orphan {
         /// The application.
@@ -104,6 +111,10 @@ impl View {
                 application,
                 remote_id,
             } => tables::read_handle(&self.keys, &keys::remote(application, remote_id))?,
+            Key::RemoteGroup {
+                application,
+                remote_id,
+            } => tables::read_handle(&self.keys, &keys::remote_group(application, remote_id))?,
             Key::Orphan {
                 application,
                 account,

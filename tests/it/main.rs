@@ -19,6 +19,7 @@ mod discovery;
 mod facts;
 mod flows;
 mod framing;
+mod group_push;
 mod histories;
 mod house;
 mod http2;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DAY, Source, Surroundings, filter, later_rows, mapping, name, only, only_empty};
+use super::{DAY, Source, Surroundings, filter, later_rows, mapping, name, only};
 use crate::config::read::{Node, Table};
 use crate::config::shape::{
     Application, Credentials, DeliveryMode, Groups, Limits, MaxRemovals, Mode, OutOfScope, Pace,
@@ -46,6 +46,7 @@ fn application(
     let seconds = Duration::from_secs;
     let name = name(&table, "zoom", names);
     let profile = profile(&table);
+    let (map_user, map_group) = mapping::rows(table.table("map"), limits);
     let application = Application {
         name,
         profile: profile.unwrap_or(ProfileName::Scim),
@@ -92,8 +93,8 @@ fn application(
         groups: groups(table.table("groups")),
         safety: safety(table.table("safety")),
         pace: pace(table.table("pace")),
-        map_user: mapping::rows(table.table("map"), limits),
-        map_group: Vec::new(),
+        map_user,
+        map_group,
     };
     let import = table.table("import");
     only(&import, "every", "\"0s\"", Duration::ZERO, Node::duration);
@@ -388,18 +389,32 @@ fn users(table: Table<'_>) -> Users {
 }
 
 fn groups(table: Table<'_>) -> Groups {
-    for key in ["create", "update", "delete", "membership"] {
-        only(&table, key, "true", true, Node::boolean);
-    }
-    only_empty(&table, "push");
+    let push = table.get("push").and_then(|node| node.list());
+    let groups = Groups {
+        create: table.boolean("create", true),
+        update: table.boolean("update", true),
+        delete: table.boolean("delete", true),
+        membership: table.boolean("membership", true),
+        push: names(
+            &push.unwrap_or_default(),
+            "a group's displayName, or one with * for any letters, such as \"zoom-*\"; [\"*\"] is all",
+        ),
+    };
     table.finish();
-    Groups {
-        create: true,
-        update: true,
-        delete: true,
-        membership: true,
-        push: Vec::new(),
-    }
+    groups
+}
+
+/// Names or globs, folded.
+fn names(list: &[Node<'_>], wanted: &str) -> Vec<String> {
+    let name = |node: &Node<'_>| {
+        let text = node.text()?;
+        if text.trim().is_empty() || text.trim() != text || text.contains(char::is_control) {
+            node.wrong(wanted);
+            return None;
+        }
+        Some(crate::scim::schema::fold(text))
+    };
+    list.iter().filter_map(name).collect()
 }
 
 fn safety(table: Table<'_>) -> Safety {
@@ -423,20 +438,10 @@ fn safety(table: Table<'_>) -> Safety {
     let safety = Safety {
         max_removals: max_removals.unwrap_or(MaxRemovals::Auto),
         window: table.positive("window", Duration::from_secs(3_600)),
-        protected: protected
-            .iter()
-            .filter_map(|node| {
-                let text = node.text()?;
-                if text.trim().is_empty() || text.trim() != text || text.contains(char::is_control)
-                {
-                    node.wrong(
-                        "a userName, or one with * for any letters, such as \"svc-*@example.com\"",
-                    );
-                    return None;
-                }
-                Some(crate::scim::schema::fold(text))
-            })
-            .collect(),
+        protected: names(
+            &protected,
+            "a userName, or one with * for any letters, such as \"svc-*@example.com\"",
+        ),
     };
     table.finish();
     safety

@@ -1,38 +1,31 @@
-//! `[[application.map.user]]`: from a row's keys to a compiled rule.
+//! `[[application.map.user]]` and `[[application.map.group]]`: from a row's keys to a compiled rule.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::{filter, later_rows};
+use super::filter;
 use crate::config::read::{Node, Table};
 use crate::config::shape::Limits;
 use crate::mapping::rule::{Row, RowError, Rule};
 
-pub(super) fn rows(table: Table<'_>, limits: &Limits) -> Vec<Rule> {
-    let rules = table
-        .tables("user")
-        .into_iter()
-        .filter_map(|row| rule(row, limits))
-        .collect();
-    let keys = [
-        "to",
-        "from",
-        "expr",
-        "value",
-        "default",
-        "transform",
-        "table",
-        "when",
-        "apply",
-        "required",
-        "redact",
-    ];
-    later_rows(&table, "group", &keys);
+/// The rows for users and those for groups.
+pub(super) fn rows(table: Table<'_>, limits: &Limits) -> (Vec<Rule>, Vec<Rule>) {
+    let rules = |key| {
+        let rows = table.tables(key).into_iter();
+        rows.filter_map(|row| rule(row, key == "group", limits))
+            .collect()
+    };
+    let both = (rules("user"), rules("group"));
     table.finish();
-    rules
+    both
 }
 
-fn rule(table: Table<'_>, limits: &Limits) -> Option<Rule> {
+/// What a group has beside its members (RFC 7643 4.2): two names and extensions.
+fn is_group_target(target: &str) -> bool {
+    matches!(target, "displayName" | "externalId") || target.starts_with("urn:")
+}
+
+fn rule(table: Table<'_>, group: bool, limits: &Limits) -> Option<Rule> {
     // Keys whose mistakes are told already: what the compiler says of them, or for want of them, is noise.
     let told = RefCell::new(Vec::new());
     let read = |key: &'static str| table.get(key).inspect(|_| told.borrow_mut().push(key));
@@ -83,6 +76,12 @@ fn rule(table: Table<'_>, limits: &Limits) -> Option<Rule> {
         redact: table.boolean("redact", false),
     };
     let rule = match Rule::compile(row) {
+        Ok(rule) if group && !is_group_target(&rule.target()) => {
+            if let Some(node) = table.get("to") {
+                node.wrong("\"displayName\", \"externalId\" or an extension's attribute: a group has no other, and its members are not mapped");
+            }
+            None
+        }
         Ok(rule) => Some(rule),
         Err(error) => {
             tell(&table, &told.borrow(), &error);

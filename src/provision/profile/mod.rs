@@ -1,5 +1,6 @@
 //! What we know of one kind of application: endpoints, bodies, quirks. Data plus small functions.
 
+pub mod group;
 mod scim;
 mod zoom;
 
@@ -72,6 +73,8 @@ pub enum Heard {
     Unavailable(String),
     /// Not this resource's fault, and nobody knows whether it took effect.
     Ambiguous(String),
+    /// The application has no such thing, for nobody (groups, or PATCH): asking again is of no use.
+    Unsupported(String),
     /// Refused for good, without effect.
     Refused {
         /// The status.

@@ -60,9 +60,14 @@ pub(super) fn shows_as(attribute: &str, sent: &Value, shown: &Value) -> Option<b
     }
 }
 
+/// Whether a refusal is about the whole account. The text is lower case.
+pub(super) fn is_account_level(folded: &str) -> bool {
+    ACCOUNT_LEVEL.iter().any(|text| folded.contains(text))
+}
+
 pub(super) fn refusal(aim: Aim, status: u16, detail: String) -> Heard {
     let folded = detail.to_lowercase();
-    if ACCOUNT_LEVEL.iter().any(|text| folded.contains(text)) {
+    if is_account_level(&folded) {
         return Heard::Unavailable(detail);
     }
     match aim {

@@ -10,6 +10,7 @@ mod model;
 mod reads;
 mod recovery;
 mod restores;
+mod sent;
 mod sweeps;
 
 use std::future::Future;
