@@ -9,6 +9,7 @@ use usher::journal::record::Status;
 use usher::journal::report::Row as Told;
 use usher::provision::call::Method;
 use usher::sandbox::{Admins, Quirks, Seen};
+use usher::scim::Kind;
 
 use super::rows::{HOME, Row};
 use super::stage::Stage;
@@ -19,8 +20,10 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const ON: Duration = Duration::from_secs(75 * 60);
 /// The most calls that one write may make while the client waits, those that the worker makes meanwhile included.
 const A_WRITE: u64 = 8;
-/// The most calls in an exchange.
+/// The most calls in an exchange about a person.
 const AN_EXCHANGE: usize = 6;
+/// The most calls in one about a group's members, where it takes searching for the one who is at fault.
+const A_SEARCH: usize = 40;
 /// The most calls while the setting stays: six tries of an hour's ladder for each person and the group.
 const WHILE_ON: u64 = 110;
 /// The most calls until all is as it should be after it ended.
@@ -35,6 +38,7 @@ const ADMIN: &str = "admin@x.example";
 const FOREIGN: &str = "foreign@other.example";
 const LATE: &str = "late@other.example";
 const STRANGER: &str = "stranger@x.example";
+const TEAM: &str = "Team";
 /// Where PLAIN moves.
 const MOVED: &str = "moved@x.example";
 /// Where PLAIN may not move.
@@ -77,6 +81,8 @@ struct Play {
     base: Quirks,
     /// Directory id by userName.
     ids: BTreeMap<&'static str, String>,
+    /// Directory id of the group.
+    team: Option<String>,
     /// How often an account of that userName may be created.
     births: BTreeMap<&'static str, usize>,
     /// Whose account may be deactivated and deleted.
@@ -133,6 +139,7 @@ impl Play {
             stage,
             base,
             ids: BTreeMap::new(),
+            team: None,
             births: BTreeMap::new(),
             may_go: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -152,6 +159,7 @@ impl Play {
         }
         self.births.remove(THERE);
         self.births.remove(ADMIN);
+        self.gather(&[PLAIN, THERE, FOREIGN]).await;
 
         let mut changed = person(PLAIN);
         changed["name"] = json!({"givenName": "Augusta", "familyName": "King"});
@@ -181,6 +189,126 @@ impl Play {
         self.create(LATE).await;
         // Whoever was deleted comes back.
         self.create(THERE).await;
+        self.regroup("add", &[LATE, THERE]).await;
+        self.regroup("remove", &[PLAIN]).await;
+    }
+
+    fn members(&self, names: &[&str]) -> Vec<Value> {
+        let ids = names.iter().filter_map(|name| self.ids.get(name));
+        ids.map(|id| json!({ "value": id })).collect()
+    }
+
+    /// Creates the group.
+    async fn gather(&mut self, names: &[&str]) {
+        let body = json!({
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"],
+            "displayName": TEAM, "members": self.members(names),
+        });
+        let answer = self.write("POST", "/Groups", Some(&body), TEAM).await;
+        let id = answer.and_then(|group| group["id"].as_str().map(str::to_owned));
+        if id.is_none() {
+            self.wrong("the group was refused".into());
+        }
+        self.team = id;
+    }
+
+    /// Adds members to the group or takes them out.
+    async fn regroup(&mut self, op: &str, names: &[&str]) {
+        let Some(path) = self.team.as_ref().map(|id| format!("/Groups/{id}")) else {
+            return;
+        };
+        let members = self.members(names);
+        let operations: Vec<Value> = match op {
+            "add" => vec![json!({"op": "add", "path": "members", "value": members})],
+            _ => {
+                let path = |id: &Value| format!("members[value eq {}]", id["value"]);
+                let remove = |id| json!({"op": "remove", "path": path(id)});
+                members.iter().map(remove).collect()
+            }
+        };
+        let body = json!({
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations
+        });
+        self.write("PATCH", &path, Some(&body), TEAM).await;
+        let read = self.stage.ask("GET", &path, None).await.body;
+        let reads: BTreeSet<&str> = read["members"]
+            .as_array()
+            .map_or_else(BTreeSet::new, |all| {
+                all.iter().filter_map(|one| one["value"].as_str()).collect()
+            });
+        for member in &members {
+            let id = member["value"].as_str().unwrap_or_default();
+            if reads.contains(id) != (op == "add") {
+                self.wrong(format!("{op} {id}: the group reads {reads:?}"));
+            }
+        }
+    }
+
+    /// The group there has the members that it has here and that have an account, or the report says why not.
+    async fn compare_group(&mut self, when: &str, on: bool) {
+        let Some(id) = self.team.clone() else {
+            return;
+        };
+        let group = self
+            .stage
+            .ask("GET", &format!("/Groups/{id}"), None)
+            .await
+            .body;
+        let state = self.stage.sandbox.state();
+        let (groups, accounts) = (state.groups(), state.accounts());
+        let teams: Vec<_> = groups
+            .iter()
+            .filter(|group| group.display_name == TEAM)
+            .collect();
+        if teams.len() > 1 {
+            self.wrong(format!("{when}: {} groups {TEAM}", teams.len()));
+        }
+        let members = group["members"].as_array().cloned().unwrap_or_default();
+        let here: BTreeSet<&str> = self
+            .ids
+            .iter()
+            .filter(|(_, id)| members.iter().any(|member| member["value"] == id.as_str()))
+            .map(|(name, _)| *name)
+            .collect();
+        let pending = |name: &str| {
+            accounts
+                .iter()
+                .any(|one| one.user_name == name && one.pending)
+        };
+        let wanted: BTreeSet<&str> = here.into_iter().filter(|name| !pending(name)).collect();
+        let there: BTreeSet<&str> = accounts
+            .iter()
+            .filter(|account| !account.pending)
+            .filter(|account| teams.iter().any(|team| team.members.contains(&account.id)))
+            .map(|account| account.user_name.as_str())
+            .collect();
+        if wanted == there && teams.len() == 1 {
+            return;
+        }
+        let report = self.stage.report();
+        let told: Vec<&Told> = report.iter().filter(|row| row.id == id).collect();
+        // One that waits for somebody's account is told by that person's row.
+        let waits = report.iter().any(|row| {
+            let waiting = matches!(
+                row.status,
+                Status::Queued | Status::Unknown | Status::Failure
+            );
+            wanted.contains(row.user.as_str()) && waiting
+        });
+        let open = told.iter().rev().take(2).any(|row| {
+            let open = matches!(
+                row.status,
+                Status::Queued | Status::Unknown | Status::Failure
+            );
+            open || row.code.as_deref() == Some("refused")
+        });
+        if !(on && (open || waits)) {
+            let rows: Vec<String> = told.iter().rev().take(4).map(|row| short(row)).collect();
+            self.wrong(format!(
+                "{when}: {} groups with {there:?} for {wanted:?}; told {rows:?}",
+                teams.len()
+            ));
+        }
     }
 
     /// The setting stays for longer than the client writes.
@@ -192,6 +320,7 @@ impl Play {
             self.wrong(format!("{} calls in {ON:?} alone", self.played.while_on));
         }
         self.compare("with the setting", true).await;
+        self.compare_group("with the setting", true).await;
     }
 
     /// The setting ends, the invitations are accepted, and a day passes.
@@ -216,6 +345,7 @@ impl Play {
             self.wrong(format!("{} calls after it ended", self.played.after));
         }
         self.compare("after the setting", false).await;
+        self.compare_group("after the setting", false).await;
         if self.stage.open_marks() {
             self.wrong("a day later something is still to be done".into());
         }
@@ -223,6 +353,12 @@ impl Play {
 
     /// Everybody leaves.
     async fn part(&mut self) {
+        if let Some(id) = self.team.take() {
+            let path = format!("/Groups/{id}");
+            if self.write("DELETE", &path, None, TEAM).await.is_none() {
+                self.wrong("the group's end was refused".into());
+            }
+        }
         let names: Vec<&'static str> = self.ids.keys().copied().collect();
         for name in names {
             self.may_go.insert(name);
@@ -248,6 +384,11 @@ impl Play {
         }
         if self.stage.sandbox.state().account(STRANGER).as_ref() != Some(&self.stranger) {
             self.wrong("the stranger is not as they were".into());
+        }
+        // A group that was there already is not ours to delete.
+        let ours = self.setting.default_group.is_empty();
+        if ours && !self.stage.sandbox.state().groups().is_empty() {
+            self.wrong("the group is still there".into());
         }
         if self.stage.open_marks() {
             self.wrong("something is to be done for those who left".into());
@@ -444,11 +585,15 @@ impl Play {
         self.played.calls = self.stage.calls();
         self.played.tokens = state.token_requests();
         let mut born = BTreeMap::<String, usize>::new();
+        let mut groups = 0;
         for call in calls.iter().filter(|call| call.effect) {
             let body = call.body.as_ref().unwrap_or(&Value::Null);
             let users = call.path.starts_with("/Users");
             if users && call.method == "POST" {
                 *born.entry(body["userName"].to_string()).or_default() += 1;
+            }
+            if call.method == "POST" && !users {
+                groups += 1;
             }
             let takes = call.method == "DELETE"
                 || (call.method == "PATCH" && body["Operations"][0]["value"]["active"] == false);
@@ -465,6 +610,9 @@ impl Play {
             if count > most {
                 self.wrong(format!("{name} was created {count} times"));
             }
+        }
+        if groups > 1 {
+            self.wrong(format!("{groups} groups were created"));
         }
         let early: u64 = counts.values().map(|counts| counts.early).sum();
         let limited = calls.iter().filter(|call| call.status == Some(429)).count();
@@ -507,7 +655,12 @@ impl Play {
     fn told(&mut self) {
         let mut last: BTreeMap<String, String> = BTreeMap::new();
         for row in self.stage.report() {
-            if row.calls.len() > AN_EXCHANGE {
+            let most = if row.kind == Kind::Group {
+                A_SEARCH
+            } else {
+                AN_EXCHANGE
+            };
+            if row.calls.len() > most {
                 self.wrong(format!(
                     "an exchange of {} calls: {}",
                     row.calls.len(),

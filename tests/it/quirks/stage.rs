@@ -20,7 +20,7 @@ delete_after = "0s"
 [application.safety]
 max_removals = 1000
 [application.groups]
-push = []
+push = ["*"]
 [[application.map.user]]
 to = "userType"
 from = "$.userType"
