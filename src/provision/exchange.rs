@@ -804,3 +804,6 @@ pub fn rehearse(profile: Profile, act: &Act, link: Option<&Link>) -> Vec<Call> {
         Act::Delete => vec![profile.delete(id)],
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use usher::sandbox::Quirks;
 
 use crate::house::say;
-use rows::{Row, excluded, rows};
+use rows::{Row, Touches, excluded, rows};
 use scenario::{Played, play};
 
 /// How many scenarios are played at once.
@@ -50,9 +50,29 @@ async fn alone() {
     run("alone", sets).await;
 }
 
+/// One value of each switch with one of every other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_pairs() {
-    let rows = rows();
+    let mut rows = rows();
+    let mut switches = BTreeSet::new();
+    rows.retain(|row| switches.insert(row.switch()));
+    pairs("in pairs", &rows, |first, second| {
+        let lenient = |row: &Row| row.touches == Touches::Lenience;
+        let reason = "it only takes or shows more: alone, and with all in the long test";
+        excluded(first, second).or((lenient(first) || lenient(second)).then_some(reason))
+    })
+    .await;
+}
+
+/// Every value of each switch with every other; takes some minutes:
+/// `cargo test --test it quirks::in_all_pairs -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some minutes"]
+async fn in_all_pairs() {
+    pairs("in all pairs", &rows(), excluded).await;
+}
+
+async fn pairs(what: &str, rows: &[Row], excluded: impl Fn(&Row, &Row) -> Option<&'static str>) {
     let mut sets = Vec::new();
     let mut reasons = BTreeMap::<&str, usize>::new();
     for (at, first) in rows.iter().enumerate() {
@@ -63,11 +83,11 @@ async fn in_pairs() {
             }
         }
     }
-    say(&format!("quirks: {} settings", rows.len()));
+    say(&format!("quirks {what}: {} settings", rows.len()));
     for (reason, pairs) in &reasons {
-        say(&format!("quirks: {pairs:>5} pairs left out: {reason}"));
+        say(&format!("quirks {what}: {pairs} pairs left out: {reason}"));
     }
-    run("in pairs", sets).await;
+    run(what, sets).await;
 }
 
 /// Plays each set of rows, some at once, and says what it took.

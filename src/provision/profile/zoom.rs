@@ -1,5 +1,37 @@
 //! Zoom's dialect (<https://developers.zoom.us/docs/api/scim2/>): 11 operations, PUT that merges, PATCH that knows only
 //! `active`, errors that use 400 for much.
+//!
+//! What is odd about it, and what usher does. `tests/it/quirks.rs` tries each, and each with the others.
+//!
+//! | Zoom | usher |
+//! |---|---|
+//! | **Tokens** end after an hour, and a new one may void the old | asks at 80 % of their life, once for all who wait; a 401 costs one more, and the call is made again |
+//! | the app is off, a scope or SSO is missing (also as 400), the role lacks a permission (403) | the application is away, nobody is refused: all waits, one call at a time finds out whether it is back |
+//! | a permission for groups is missing | groups wait, people go on |
+//! | **Errors** in SCIM's envelope or the REST API's, `status` a number or text | reads the text of either, and the status of the answer only |
+//! | "already exists" with 409, 400 or 403; "does not exist" with 404 or 400 | goes by the text |
+//! | **A user exists already** | looked up by name and adopted; the first write changes neither name nor address |
+//! | it exists and a look-up does not show it (lag) | looked up again after `lookup_lag`, never created again; a removal waits for it |
+//! | **Pending**: created with an id that GET denies, 400 for the look-up | a warning that says what the person has to do; looked at hourly; no writes but removals, no memberships until it is there |
+//! | the GET after the create fails | it passes for pending until that read was made up for |
+//! | pending users shown like others, writes to them dropped | cannot be told from others: what a reply shows unchanged is a warning, a membership is lost |
+//! | so many invitations a day | as any daily limit: what needs that class waits until then |
+//! | **PUT** merges, and drops what it does not take | sends all that is mapped, compares the reply, warns once and does not send it again |
+//! | an address outside of the Associated Domains: refused, or dropped | the client is refused in Zoom's words, or warned |
+//! | PATCH only knows `active` | all else by PUT |
+//! | **Deactivating** takes licences away, for good or for a while | everything mapped is sent again after `active: true` |
+//! | administrators stay active (200), or are refused (400) | the removal has failed, is told so and tried again |
+//! | DELETE makes it a free account, so that coming back is an invitation | pending, as above |
+//! | DELETE answers 404, or 204 twice | gone is gone |
+//! | **Shown** otherwise: old names of userTypes, one role for a list, roles without names | what says the same is the same, and what cannot be seen was not dropped |
+//! | lists poorer than GET, with few or no dates, of one item | asks for a name and takes only an account of that name; without a date it is adopted, not ours |
+//! | ids with `&` | encoded |
+//! | **Groups** never show members, names are not unique, the default one cannot be deleted | our own record of what was sent; looked up before they are created; kept |
+//! | a PATCH is bounded in characters, perhaps in members | chunks; a refused one is halved until the one at fault is found |
+//! | **Rates** by class, second and day, with or without headers, `Retry-After` in three forms | that class waits as told, or a second, or a day's part; then the pace grows again |
+//! | 429 for calls at once | that account rests two seconds |
+//! | **Time**: answers slower than `wait` | the client hears 2xx, the worker finds out |
+//! | reads behind writes | what was acknowledged counts, not what a read still shows |
 
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use usher::clock::Timestamp;
 use usher::journal::record::Status;
 use usher::journal::report::Row as Told;
 use usher::provision::call::Method;
-use usher::sandbox::{Admins, Quirks, Seen};
+use usher::sandbox::{AccountView, Admins, PendingWrites, Quirks, Seen};
 use usher::scim::Kind;
 
 use super::rows::{HOME, Row};
@@ -89,6 +89,8 @@ struct Play {
     may_go: BTreeSet<&'static str>,
     /// Zoom's ids of everybody who ever was there.
     seen: BTreeMap<String, String>,
+    /// Whose account was ever pending.
+    invited: BTreeSet<String>,
     stranger: Value,
     played: Played,
     began: Timestamp,
@@ -143,6 +145,7 @@ impl Play {
             births: BTreeMap::new(),
             may_go: BTreeSet::new(),
             seen: BTreeMap::new(),
+            invited: BTreeSet::new(),
             stranger,
             played: Played::default(),
         }
@@ -275,10 +278,13 @@ impl Play {
                 .iter()
                 .any(|one| one.user_name == name && one.pending)
         };
-        let wanted: BTreeSet<&str> = here.into_iter().filter(|name| !pending(name)).collect();
+        // Where Zoom shows an invitation like any account and drops its membership without a word, nothing tells.
+        let untold = |name: &str| self.setting.pending_shown && self.invited.contains(name);
+        let out = |name: &str| pending(name) || untold(name);
+        let wanted: BTreeSet<&str> = here.into_iter().filter(|name| !out(name)).collect();
         let there: BTreeSet<&str> = accounts
             .iter()
-            .filter(|account| !account.pending)
+            .filter(|account| !out(&account.user_name))
             .filter(|account| teams.iter().any(|team| team.members.contains(&account.id)))
             .map(|account| account.user_name.as_str())
             .collect();
@@ -455,15 +461,22 @@ impl Play {
         name: &str,
     ) -> Option<Value> {
         let before = self.stage.calls();
-        let answer = self.stage.ask(method, path, body).await;
-        let calls = self.stage.calls() - before;
+        let mut answer = self.stage.ask(method, path, body).await;
+        let mut calls = self.stage.calls() - before;
+        // Where every call takes longer than a client waits, the worker may hold the person for longer too.
+        while self.setting.latency_ms > 4_000 && answer.status == 503 {
+            let wait = answer.headers["retry-after"].to_str().expect("seconds");
+            let wait = wait.parse().expect("seconds");
+            self.stage.later(Duration::from_secs(wait)).await;
+            let before = self.stage.calls();
+            answer = self.stage.ask(method, path, body).await;
+            calls = self.stage.calls() - before;
+        }
         self.played.a_write = self.played.a_write.max(calls);
         if calls > A_WRITE {
             self.wrong(format!("{method} {name}: {calls} calls"));
         }
-        for account in self.stage.sandbox.state().accounts() {
-            self.seen.insert(account.id, account.user_name);
-        }
+        self.look(self.stage.sandbox.state().accounts());
         if answer.status < 300 {
             return Some(answer.body);
         }
@@ -491,6 +504,15 @@ impl Play {
         None
     }
 
+    fn look(&mut self, accounts: Vec<AccountView>) {
+        for account in accounts {
+            if account.pending {
+                self.invited.insert(account.user_name.clone());
+            }
+            self.seen.insert(account.id, account.user_name);
+        }
+    }
+
     async fn reads_back(&mut self, name: &'static str, wrote: &Value, answer: &Value) {
         let path = format!("/Users/{}", self.ids[name]);
         let read = self.stage.ask("GET", &path, None).await;
@@ -511,10 +533,7 @@ impl Play {
     async fn compare(&mut self, when: &str, on: bool) {
         let report = self.stage.report();
         let accounts = self.stage.sandbox.state().accounts();
-        for account in &accounts {
-            self.seen
-                .insert(account.id.clone(), account.user_name.clone());
-        }
+        self.look(accounts.clone());
         let mut names = BTreeMap::<String, usize>::new();
         for account in &accounts {
             *names.entry(account.user_name.to_lowercase()).or_default() += 1;
@@ -551,6 +570,7 @@ impl Play {
                             "unavailable" | "no_answer" | "looking_up" | "paced"
                         )
                         | (Status::Warning, "pending")
+                        | (Status::Success, "unseen")
                         | (Status::Failure, "ineffective" | "refused" | "exists")
                 )
             });
@@ -564,8 +584,9 @@ impl Play {
                 .map(String::as_str)
                 .filter(|name| !excused(name))
                 .collect();
-            // Where Zoom shows it like anybody, nothing tells it from anybody.
-            if on && pending && !self.setting.pending_shown {
+            // Where Zoom shows it like anybody, or writes to it like to anybody, nothing tells it from anybody.
+            let applied = self.setting.pending_writes == PendingWrites::Applied;
+            if on && pending && !self.setting.pending_shown && !applied {
                 left.push("pending");
             }
             if !(left.is_empty() || open) {
@@ -653,7 +674,7 @@ impl Play {
 
     /// What the report says of it all.
     fn told(&mut self) {
-        let mut last: BTreeMap<String, String> = BTreeMap::new();
+        let mut last: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
         for row in self.stage.report() {
             let most = if row.kind == Kind::Group {
                 A_SEARCH
@@ -669,10 +690,12 @@ impl Play {
             }
             let reason = row.reason.clone().unwrap_or_default();
             if row.code.as_deref() == Some("not_applied") {
-                if last.get(&row.id) == Some(&reason) {
+                // One delivery may settle several requests: each has its row.
+                let at = row.settled.unwrap_or(row.time);
+                let warned = last.insert(row.id.clone(), (reason.clone(), at));
+                if warned.is_some_and(|(before, then)| before == reason && then != at) {
                     self.wrong(format!("warned twice: {}", short(&row)));
                 }
-                last.insert(row.id.clone(), reason);
             }
         }
     }

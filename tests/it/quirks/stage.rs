@@ -94,7 +94,8 @@ impl Stage {
     /// Changes the sandbox's quirks from what they are at the start of a scenario.
     pub(crate) fn switch(&mut self, base: &Quirks, changes: &Map<String, Value>) {
         let quirks = base.changed(changes).expect("quirks");
-        self.slow = quirks.latency_ms > 0;
+        // Also later: a call may be under way that began before.
+        self.slow |= quirks.latency_ms > 0;
         self.sandbox.state().set_quirks(quirks);
     }
 
