@@ -193,7 +193,11 @@ impl<'a> Exchange<'a> {
                     _ => Quest::Birth,
                 })
             }
-            Act::Update { .. } if uncertain || self.link.state == State::Pending => At::ReadBack,
+            Act::Update { .. }
+                if uncertain || matches!(self.link.state, State::Unseen | State::Pending) =>
+            {
+                At::ReadBack
+            }
             Act::Reactivate { .. } => At::Activate,
             Act::Update { .. } => At::Put,
             Act::Deactivate => At::Deactivate,
@@ -384,9 +388,9 @@ impl<'a> Exchange<'a> {
     }
 
     /// Created all the same; only the read after it is missing, which tells whether the account is pending and what was
-    /// dropped. Until that was made up for it passes for pending: nothing is written to it.
+    /// dropped. Until that was made up for, nothing is written to it.
     fn unseen(&mut self) -> End {
-        self.link.state = State::Pending;
+        self.link.state = State::Unseen;
         End::Done
     }
 
@@ -435,7 +439,11 @@ impl<'a> Exchange<'a> {
                 )))
             }
             (At::ReadBack, Heard::Account(shown)) => self.read_back(&shown),
-            (At::ReadBack, Heard::Absent(detail)) if self.link.state == State::Pending => {
+            (At::ReadBack, Heard::Absent(detail))
+                if self.link.state == State::Pending
+                    || (self.link.state == State::Unseen && self.link.uncertain.is_none()) =>
+            {
+                self.link.state = State::Pending;
                 At::End(End::Pending(detail))
             }
             // In doubt, it may have been missed before and made anew by a gateway that died: then a look-up's miss does
@@ -675,9 +683,9 @@ impl<'a> Exchange<'a> {
     /// An uncertain (or pending) link was read back.
     fn read_back(&mut self, shown: &Shown) -> At {
         let account = self.account();
-        // Nothing was written to a pending account since its create, which was acknowledged.
+        // Nothing was written to it since its create, which was acknowledged.
         let sent = self.link.sent.as_ref();
-        let acknowledged = self.link.state == State::Pending
+        let acknowledged = matches!(self.link.state, State::Unseen | State::Pending)
             && self.link.uncertain.is_none()
             && sent.is_some_and(|sent| self.application.mapping.same(sent, &account));
         self.link.uncertain = None;

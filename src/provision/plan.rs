@@ -234,7 +234,7 @@ fn here(
     let operation = match state {
         None | Some(State::Unborn) => Operation::Create,
         Some(State::Deactivated) => Operation::Reactivate,
-        Some(State::Active | State::Pending) => Operation::Update,
+        Some(State::Active | State::Unseen | State::Pending) => Operation::Update,
     };
     if guarded(
         application,
@@ -290,7 +290,7 @@ fn here(
             }
             (Act::Reactivate { account }, link)
         }
-        (Some(link), Some(State::Active | State::Pending)) => {
+        (Some(link), Some(State::Active | State::Unseen | State::Pending)) => {
             let sent = link
                 .sent
                 .as_ref()
@@ -300,7 +300,7 @@ fn here(
                 return nothing(operation, Some(link), None);
             }
             // What is pending is read, and written to only if something differs.
-            let read_only = link.state == State::Pending && link.uncertain.is_none() && same;
+            let read_only = link.state != State::Active && link.uncertain.is_none() && same;
             if !users.update && !read_only {
                 return nothing(
                     operation,

@@ -180,7 +180,7 @@ pub fn weigh(
             let said = if outcome.dropped.is_empty() {
                 let unseen = link
                     .as_ref()
-                    .is_some_and(|link| link.state == State::Pending);
+                    .is_some_and(|link| link.state == State::Unseen);
                 match &decision.note {
                     Some(note) => say(Status::Success, note.code, &note.reason),
                     None if unseen => say(

@@ -92,7 +92,7 @@ fn a_create_whose_read_failed_is_read_again_and_not_written_again() {
         let (calls, _, made) = run(give(), None, &answers);
         assert_eq!(calls, ["POST /Users", "GET /Users/k%261"]);
         let link = made.link.unwrap();
-        assert_eq!((made.end, link.state), (End::Done, State::Pending));
+        assert_eq!((made.end, link.state), (End::Done, State::Unseen));
 
         // It is there: nothing more goes.
         let (calls, _, read) = run(update(), Some(link.clone()), &[reply(200, &shown(&[]))]);
@@ -115,6 +115,12 @@ fn a_create_whose_read_failed_is_read_again_and_not_written_again() {
         let denied = reply(404, &json!({"detail": "User does not exist."}));
         let (_, _, read) = run(update(), Some(link.clone()), &[denied]);
         assert!(matches!(read.end, End::Pending(_)), "{:?}", read.end);
+        assert_eq!(read.link.unwrap().state, State::Pending);
+
+        // It is to go, and is gone already.
+        let denied = reply(404, &json!({"detail": "User does not exist."}));
+        let (_, _, gone) = run(Act::Delete, Some(link.clone()), &[denied]);
+        assert_eq!((gone.end, gone.link), (End::Done, None));
 
         // Changed meanwhile: then it is written.
         let mut account = account();

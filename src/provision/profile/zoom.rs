@@ -13,7 +13,7 @@
 //! | **A user exists already** | looked up by name and adopted; the first write changes neither name nor address |
 //! | it exists and a look-up does not show it (lag) | looked up again after `lookup_lag`, never created again; a removal waits for it |
 //! | **Pending**: created with an id that GET denies, 400 for the look-up | a warning that says what the person has to do; looked at hourly; no writes but removals, no memberships until it is there |
-//! | the GET after the create fails | it passes for pending until that read was made up for |
+//! | the GET after the create fails | that read is made up for before anything is written, or anybody made a member |
 //! | pending users shown like others, writes to them dropped | cannot be told from others: what a reply shows unchanged is a warning, a membership is lost |
 //! | so many invitations a day | as any daily limit: what needs that class waits until then |
 //! | **PUT** merges, and drops what it does not take | sends all that is mapped, compares the reply, warns once and does not send it again |

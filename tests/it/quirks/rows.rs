@@ -27,6 +27,8 @@ pub(crate) enum Reach {
 pub(crate) enum Touches {
     /// Every call, also one that is refused: tokens, rates, envelopes, time.
     Calls,
+    /// How a limit is told or measured: the limit itself is another row's.
+    Telling,
     /// Accounts and groups: it shows only if calls get through.
     Accounts,
     /// Only that more forms of a request are taken, or more is shown: nothing that usher sends is answered otherwise.
@@ -63,7 +65,7 @@ pub(crate) const HOME: &str = "x.example";
 /// Every setting, in the order of the sandbox's switches.
 pub(crate) fn rows() -> Vec<Row> {
     use Reach::{All, Nothing};
-    use Touches::{Accounts, Calls, Lenience};
+    use Touches::{Accounts, Calls, Lenience, Telling};
     let mut rows = Vec::new();
     let mut row = |set: &[(&'static str, Value)], reach, touches| {
         rows.push(Row {
@@ -172,20 +174,20 @@ pub(crate) fn rows() -> Vec<Row> {
     row(&[("light_a_day", json!(12))], All, Calls);
     row(&[("medium_a_day", json!(1))], All, Calls);
     let bucket = [("rate_window", json!("bucket")), ("light", json!(2))];
-    row(&bucket, All, Calls);
+    row(&bucket, All, Telling);
     let group_patch = [("group_patch", json!("medium")), ("medium", json!(1))];
-    row(&group_patch, All, Calls);
+    row(&group_patch, All, Telling);
     row(&[("legacy_one_rps", json!(true))], All, Calls);
     for form in ["iso", "seconds", "http_date"] {
         let told = [("retry_after", json!(form)), ("light", json!(2))];
-        row(&told, All, Calls);
+        row(&told, All, Telling);
     }
     for form in ["none", "seconds", "http_date"] {
         let told = [("retry_after_day", json!(form)), ("light_a_day", json!(12))];
-        row(&told, All, Calls);
+        row(&told, All, Telling);
     }
     let silent = [("rate_headers_off", json!(true)), ("light", json!(2))];
-    row(&silent, All, Calls);
+    row(&silent, All, Telling);
     row(&[("concurrency", json!(1))], All, Calls);
     row(&[("one_call_a_user", json!(true))], All, Calls);
     row(&[("latency_ms", json!(300))], All, Calls);
@@ -208,7 +210,8 @@ pub(crate) fn excluded(a: &Row, b: &Row) -> Option<&'static str> {
         return Some("two values of one switch");
     }
     let silent = |stopped: &Row, other: &Row| {
-        stopped.reach == Reach::Nothing && other.touches != Touches::Calls
+        let shows = matches!(other.touches, Touches::Calls | Touches::Telling);
+        stopped.reach == Reach::Nothing && !shows
     };
     if silent(a, b) || silent(b, a) {
         return Some("no call gets through the one, so the other cannot show");
