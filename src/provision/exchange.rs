@@ -193,7 +193,11 @@ impl<'a> Exchange<'a> {
                     _ => Quest::Birth,
                 })
             }
-            Act::Update { .. } if uncertain || self.link.state == State::Pending => At::ReadBack,
+            Act::Update { .. }
+                if uncertain || matches!(self.link.state, State::Unseen | State::Pending) =>
+            {
+                At::ReadBack
+            }
             Act::Reactivate { .. } => At::Activate,
             Act::Update { .. } => At::Put,
             Act::Deactivate => At::Deactivate,
@@ -248,6 +252,7 @@ impl<'a> Exchange<'a> {
         let shown = match (&heard, pace::Heard::of(answer)) {
             // The profile knows better than the status: an account-level 400, a 404 on a collection.
             (Heard::Unavailable(_), pace::Heard::Well) => pace::Heard::Unavailable(retry_after),
+            (Heard::Exists(_), pace::Heard::Unavailable(_)) => pace::Heard::Well,
             (_, shown) => shown,
         };
         self.at = match (heard, shown) {
@@ -283,11 +288,10 @@ impl<'a> Exchange<'a> {
 
     /// Ends it from outside, between two calls: time is up, or the process drains.
     #[must_use]
-    pub fn cut(self, why: &str) -> Outcome {
+    pub fn cut(mut self, why: &str) -> Outcome {
         let end = match &self.at {
             At::End(end) => end.clone(),
-            // What was created is created; the read after it only looks for what was dropped.
-            At::ReadNew => End::Done,
+            At::ReadNew => self.unseen(),
             _ => End::Unavailable {
                 detail: why.to_owned(),
                 retry_after: None,
@@ -375,8 +379,7 @@ impl<'a> Exchange<'a> {
 
     fn unavailable(&mut self, detail: String, retry_after: Option<Duration>) -> At {
         match self.at {
-            // Created all the same; only the look for what was dropped is missing.
-            At::ReadNew => At::End(End::Done),
+            At::ReadNew => At::End(self.unseen()),
             _ => At::End(End::Unavailable {
                 detail,
                 retry_after,
@@ -384,9 +387,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Created all the same; only the read after it is missing, which tells whether the account is pending and what was
+    /// dropped. Until that was made up for, nothing is written to it.
+    fn unseen(&mut self) -> End {
+        self.link.state = State::Unseen;
+        End::Done
+    }
+
     fn limited(&mut self, detail: String, wait: Duration) -> At {
         match self.at {
-            At::ReadNew => At::End(End::Done),
+            At::ReadNew => At::End(self.unseen()),
             _ => At::End(End::Limited { detail, wait }),
         }
     }
@@ -429,7 +439,11 @@ impl<'a> Exchange<'a> {
                 )))
             }
             (At::ReadBack, Heard::Account(shown)) => self.read_back(&shown),
-            (At::ReadBack, Heard::Absent(detail)) if self.link.state == State::Pending => {
+            (At::ReadBack, Heard::Absent(detail))
+                if self.link.state == State::Pending
+                    || (self.link.state == State::Unseen && self.link.uncertain.is_none()) =>
+            {
+                self.link.state = State::Pending;
                 At::End(End::Pending(detail))
             }
             // In doubt, it may have been missed before and made anew by a gateway that died: then a look-up's miss does
@@ -546,6 +560,10 @@ impl<'a> Exchange<'a> {
                     intended,
                     sent: now,
                 });
+                // A removal that comes before it is found has no other name to look for.
+                self.link.seen_name = mapping::user_name(&self.account())
+                    .map(str::to_owned)
+                    .or(self.link.seen_name.take());
                 At::End(End::Later(now.plus(lag)))
             }
             (Quest::Removal, _) if self.link.state == State::Pending => At::End(End::Pending(
@@ -665,6 +683,11 @@ impl<'a> Exchange<'a> {
     /// An uncertain (or pending) link was read back.
     fn read_back(&mut self, shown: &Shown) -> At {
         let account = self.account();
+        // Nothing was written to it since its create, which was acknowledged.
+        let sent = self.link.sent.as_ref();
+        let acknowledged = matches!(self.link.state, State::Unseen | State::Pending)
+            && self.link.uncertain.is_none()
+            && sent.is_some_and(|sent| self.application.mapping.same(sent, &account));
         self.link.uncertain = None;
         self.link.seen_name = shown.user_name.clone();
         if shown.active == Some(false) {
@@ -673,6 +696,11 @@ impl<'a> Exchange<'a> {
             return At::Activate;
         }
         self.link.state = State::Active;
+        if acknowledged {
+            self.effect = true;
+            self.seen(&account, shown);
+            return At::End(End::Done);
+        }
         // What a read does not show cannot be told from what was lost: then it is written again.
         let all_shown = account
             .keys()
@@ -784,3 +812,6 @@ pub fn rehearse(profile: Profile, act: &Act, link: Option<&Link>) -> Vec<Call> {
         Act::Delete => vec![profile.delete(id)],
     }
 }
+
+#[cfg(test)]
+mod tests;

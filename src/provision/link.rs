@@ -25,6 +25,8 @@ pub enum State {
     Active,
     /// There, and deactivated by us.
     Deactivated,
+    /// Created, but the read that shows what the application made of it did not come back: it is made up for first.
+    Unseen,
     /// Created, but the application denies it (an invitation not accepted yet): never created again, updates wait.
     Pending,
     /// A create was begun and nobody knows yet whether there is an account.

@@ -234,7 +234,7 @@ fn here(
     let operation = match state {
         None | Some(State::Unborn) => Operation::Create,
         Some(State::Deactivated) => Operation::Reactivate,
-        Some(State::Active | State::Pending) => Operation::Update,
+        Some(State::Active | State::Unseen | State::Pending) => Operation::Update,
     };
     if guarded(
         application,
@@ -290,7 +290,7 @@ fn here(
             }
             (Act::Reactivate { account }, link)
         }
-        (Some(link), Some(State::Active | State::Pending)) => {
+        (Some(link), Some(State::Active | State::Unseen | State::Pending)) => {
             let sent = link
                 .sent
                 .as_ref()
@@ -299,7 +299,9 @@ fn here(
             if link.uncertain.is_none() && link.state == State::Active && same {
                 return nothing(operation, Some(link), None);
             }
-            if !users.update {
+            // What is pending is read, and written to only if something differs.
+            let read_only = link.state != State::Active && link.uncertain.is_none() && same;
+            if !users.update && !read_only {
                 return nothing(
                     operation,
                     Some(link),

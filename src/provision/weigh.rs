@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::exchange::{End, Outcome, rehearse};
-use super::link::Link;
+use super::link::{Link, State};
 use super::plan::{Act, Application, Decision, Note, plan_with};
 use crate::clock::Timestamp;
 use crate::config::shape::Mode;
@@ -178,8 +178,16 @@ pub fn weigh(
     let ((status, code, reason), mark) = match &outcome.end {
         End::Done => {
             let said = if outcome.dropped.is_empty() {
+                let unseen = link
+                    .as_ref()
+                    .is_some_and(|link| link.state == State::Unseen);
                 match &decision.note {
                     Some(note) => say(Status::Success, note.code, &note.reason),
+                    None if unseen => say(
+                        Status::Success,
+                        "unseen",
+                        "created; the read that tells whether the account waits for an invitation is still to come",
+                    ),
                     None if outcome.operation == Operation::Adopt => say(
                         Status::Success,
                         "adopted",

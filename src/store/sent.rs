@@ -114,7 +114,7 @@ pub fn account(link: &Link) -> Option<&str> {
     use crate::provision::link::State;
     match link.state {
         State::Active | State::Deactivated => link.remote_id.as_deref(),
-        State::Pending | State::Unborn => None,
+        State::Unseen | State::Pending | State::Unborn => None,
     }
 }
 

@@ -151,7 +151,8 @@ impl<'t> Transaction<'t> {
                 self.count(what, resource.handle, sign);
             }
             for link in &resource.links {
-                let active = resource.kind == Kind::User && link.state == State::Active;
+                let active = resource.kind == Kind::User
+                    && matches!(link.state, State::Active | State::Unseen);
                 let held = link
                     .removal
                     .as_ref()

@@ -35,6 +35,7 @@ mod path_variants;
 mod patience;
 mod peers;
 mod process;
+mod quirks;
 mod reads;
 mod reload;
 mod replies;

@@ -178,6 +178,14 @@ impl Profile {
         }
     }
 
+    /// Whether what is shown of an attribute is what was sent, where this application has a way of its own to show it.
+    fn shows_as(self, attribute: &str, sent: &Value, shown: &Value) -> Option<bool> {
+        match self.0 {
+            ProfileName::Zoom => zoom::shows_as(attribute, sent, shown),
+            ProfileName::Scim => None,
+        }
+    }
+
     /// Reads an answer.
     #[must_use]
     pub fn hear(self, aim: Aim, status: u16, body: &[u8]) -> Heard {
@@ -190,6 +198,7 @@ impl Profile {
             // A collection that is not there is a wrong base URL or an outage, never a verdict on a person.
             404 if matches!(aim, Aim::LookUp | Aim::Create) => Heard::Unavailable(detail()),
             404 => Heard::Absent(detail()),
+            403 if self.0 == ProfileName::Zoom => zoom::forbidden(aim, detail()),
             401 | 403 | 425 | 429 => Heard::Unavailable(detail()),
             408 => unclear(aim, detail()),
             409 if aim == Aim::Create => Heard::Exists(detail()),
@@ -349,7 +358,9 @@ pub fn dropped(profile: Profile, sent: &Map<String, Value>, shown: &Shown) -> Ve
         ("active", _) => shown
             .active
             .is_some_and(|active| wanted.as_bool().is_some_and(|wanted| wanted != active)),
-        (_, Some(seen)) => !covers(seen, wanted),
+        (_, Some(seen)) => !profile
+            .shows_as(key, wanted, seen)
+            .unwrap_or_else(|| covers(seen, wanted)),
         (_, None) => profile.shows(key) && !is_empty(wanted),
     };
     sent.iter()
@@ -406,6 +417,16 @@ mod tests {
         check(zoom, Aim::Create, 201, b"<html>", "Ambiguous");
         check(zoom, Aim::Create, 409, b"", "Exists");
         check(zoom, Aim::Create, 404, b"", "Unavailable");
+        let there = br#"{"status":403,"detail":"The user already exists"}"#;
+        let may_not = br#"{"detail":"The request was denied due to insufficient permissions"}"#;
+        check(zoom, Aim::Create, 403, there, "Exists");
+        check(zoom, Aim::Create, 403, may_not, "Unavailable");
+        check(zoom, Aim::Update, 403, there, "Unavailable");
+        check(scim, Aim::Create, 403, there, "Unavailable");
+        let gone = br#"{"code":300,"message":"User does not exist."}"#;
+        check(zoom, Aim::Read, 400, gone, "Absent");
+        check(zoom, Aim::Read, 400, b"{}", "Unavailable");
+        check(zoom, Aim::Update, 400, gone, "Absent");
         check(zoom, Aim::Create, 400, sso, "Unavailable");
         check(zoom, Aim::Create, 400, b"{}", "Refused { status: 400");
         check(zoom, Aim::Create, 502, b"", "Ambiguous");
@@ -459,5 +480,41 @@ mod tests {
         let seen = json!({"id":"1","userName":"old@x.example","displayName":"Ada","name":{"givenName":"Ada","familyName":"K"},"userType":"Basic"});
         let names = dropped(zoom, sent.as_object().unwrap(), &shown(seen).unwrap());
         assert_eq!(names, ["userName", "userType"]);
+    }
+
+    #[test]
+    fn what_is_shown_in_other_words_was_not_dropped() {
+        let role = |name: &str| json!({"display": name, "value": name});
+        let table = [
+            ("userType", json!("Licensed"), json!("Pro"), true),
+            ("userType", json!("On-Prem"), json!("Corp"), true),
+            ("userType", json!("Basic"), json!("Pro"), false),
+            ("userType", json!("Licensed"), json!("Basic"), false),
+            ("roles", json!([role("Admin")]), role("Admin"), true),
+            ("roles", json!([role("Admin")]), role("Member"), false),
+            ("roles", json!([role("Admin")]), role(""), true),
+            (
+                "roles",
+                json!([role("Admin")]),
+                json!([role("Admin")]),
+                true,
+            ),
+            ("roles", json!([role("Admin")]), json!([]), false),
+            ("title", json!("Dr"), json!(""), false),
+        ];
+        for (key, sent, seen, kept) in table {
+            let told = format!("{key}: {sent} shown as {seen}");
+            let sent = Map::from_iter([(String::from(key), sent)]);
+            let seen = shown(json!({"id": "1", key: seen})).unwrap();
+            let zoom = dropped(Profile::of(ProfileName::Zoom), &sent, &seen);
+            assert_eq!(zoom.is_empty(), kept, "{told}");
+        }
+        // No other server means Licensed by Pro.
+        let sent = Map::from_iter([(String::from("userType"), json!("Licensed"))]);
+        let seen = shown(json!({"id": "1", "userType": "Pro"})).unwrap();
+        assert_eq!(
+            dropped(Profile::of(ProfileName::Scim), &sent, &seen),
+            ["userType"]
+        );
     }
 }
