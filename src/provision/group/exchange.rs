@@ -500,6 +500,7 @@ fn unborn(application: &Application) -> Link {
         fresh: false,
         removal: None,
         kept: false,
+        untaken: None,
     }
 }
 

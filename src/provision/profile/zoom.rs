@@ -38,7 +38,7 @@ pub(super) fn refusal(aim: Aim, status: u16, detail: String) -> Heard {
     match aim {
         Aim::LookUp if folded.contains("not belong to this account") => Heard::NotBelonging(detail),
         // A look-up that is refused says nothing about the account.
-        Aim::LookUp | Aim::Read => Heard::Unavailable(detail),
+        Aim::LookUp | Aim::List | Aim::Read => Heard::Unavailable(detail),
         Aim::Create if folded.contains("already exist") => Heard::Exists(detail),
         Aim::Update | Aim::Switch | Aim::Delete if folded.contains("not exist") => {
             Heard::Absent(detail)
