@@ -75,7 +75,8 @@ impl Application {
         }
         let same_way = |before: &&Arc<Self>| {
             let before = &before.plan.config;
-            before.base_url == config.base_url
+            before.profile == config.profile
+                && before.base_url == config.base_url
                 && before.credentials == config.credentials
                 && before.ca == config.ca
         };
