@@ -127,8 +127,14 @@ struct Walk {
 
 #[derive(Debug, Clone, PartialEq)]
 enum At {
-    LookUp { quest: Quest, names: Vec<String> },
-    Claim { quest: Quest, shown: Box<Shown> },
+    LookUp {
+        quest: Quest,
+        names: Vec<String>,
+    },
+    Claim {
+        quest: Quest,
+        shown: Box<Shown>,
+    },
     /// The account is read whole, to be put back changed.
     Whole(Change),
     /// It is put back.
@@ -309,9 +315,7 @@ impl<'a> Exchange<'a> {
                 self.application.profile.hear(self.aim(), *status, body)
             }
             Answer::NotSent(why) => Heard::Unavailable(why.clone()),
-            Answer::Lost(why) if self.reads() => {
-                Heard::Unavailable(why.clone())
-            }
+            Answer::Lost(why) if self.reads() => Heard::Unavailable(why.clone()),
             Answer::Lost(why) => Heard::Ambiguous(why.clone()),
         };
         let retry_after = match answer {
@@ -676,13 +680,11 @@ impl<'a> Exchange<'a> {
                 | At::Whole(Change::Attributes)
                 | At::Rewrite(Change::Attributes, _),
                 Heard::Absent(_),
-            ) => {
-                self.look(if self.link.uncertain.is_some() {
-                    Quest::Birth
-                } else {
-                    Quest::Drift
-                })
-            }
+            ) => self.look(if self.link.uncertain.is_some() {
+                Quest::Birth
+            } else {
+                Quest::Drift
+            }),
             (At::Put, Heard::Account(shown)) => {
                 let put = self.account();
                 self.written();
@@ -711,27 +713,29 @@ impl<'a> Exchange<'a> {
                 Heard::Account(_) | Heard::Done,
             ) => self.deactivated(now),
             // A pending account is denied by id; it may come to life yet, so the removal stays open.
-            (At::Deactivate
+            (
+                At::Deactivate
                 | At::Delete
                 | At::Whole(Change::Deactivation)
-                | At::Rewrite(Change::Deactivation, _), Heard::Absent(detail))
-                if self.link.state == State::Pending =>
-            {
-                At::End(End::Pending(detail))
-            }
+                | At::Rewrite(Change::Deactivation, _),
+                Heard::Absent(detail),
+            ) if self.link.state == State::Pending => At::End(End::Pending(detail)),
             // The same for a removal: what was made anew has another id, and must go as well.
-            (At::Deactivate
+            (
+                At::Deactivate
                 | At::Delete
                 | At::Whole(Change::Deactivation)
-                | At::Rewrite(Change::Deactivation, _), Heard::Absent(_))
-                if self.link.uncertain.is_some() && self.has_name() =>
-            {
-                self.look(Quest::Removal)
-            }
-            (At::Deactivate
+                | At::Rewrite(Change::Deactivation, _),
+                Heard::Absent(_),
+            ) if self.link.uncertain.is_some() && self.has_name() => self.look(Quest::Removal),
+            (
+                At::Deactivate
                 | At::Delete
                 | At::Whole(Change::Deactivation)
-                | At::Rewrite(Change::Deactivation, _), Heard::Absent(_)) | (At::Delete, Heard::Done) => {
+                | At::Rewrite(Change::Deactivation, _),
+                Heard::Absent(_),
+            )
+            | (At::Delete, Heard::Done) => {
                 self.effect = true;
                 self.linked = false;
                 At::End(End::Done)

@@ -248,7 +248,9 @@ impl Profile {
                 "it answered with a redirect ({status}), which is not followed"
             )),
             // A collection that is not there is a wrong base URL or an outage, never a verdict on a person.
-            404 if matches!(aim, Aim::LookUp | Aim::List | Aim::Create) => Heard::Unavailable(detail()),
+            404 if matches!(aim, Aim::LookUp | Aim::List | Aim::Create) => {
+                Heard::Unavailable(detail())
+            }
             404 => Heard::Absent(detail()),
             401 | 403 | 425 | 429 => Heard::Unavailable(detail()),
             408 => unclear(aim, detail()),
