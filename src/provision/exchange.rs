@@ -502,6 +502,9 @@ impl<'a> Exchange<'a> {
 
     /// The application has no such thing. Most of it can be had in another way.
     fn unsupported(&mut self, detail: String, now: Timestamp) -> At {
+        if !self.application.profile.describes_itself() {
+            return self.untaken(detail, now);
+        }
         match self.at {
             At::LookUp { quest, .. } if self.walk.is_none() => self.walk(quest),
             At::Put => {
@@ -1055,3 +1058,6 @@ pub fn rehearse(profile: Profile, act: &Act, link: Option<&Link>) -> Vec<Call> {
         Act::Delete => vec![profile.delete(id)],
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -231,9 +231,9 @@ impl<'a> Exchange<'a> {
             }),
             Heard::Unsupported(detail) => match self.at {
                 // Only its filter may be missing.
-                At::LookUp(quest) if self.walk.is_none() => self.walk(quest),
+                At::LookUp(quest) if self.by_the_rfc() && self.walk.is_none() => self.walk(quest),
                 // PATCH is optional, and PUT is not (RFC 7644 3.5).
-                At::Patch => At::Whole,
+                At::Patch if self.by_the_rfc() => At::Whole,
                 _ => self.unsupported(detail),
             },
             Heard::Ambiguous(detail) => self.ambiguous(detail, now),
@@ -418,6 +418,11 @@ impl<'a> Exchange<'a> {
         groups.into_iter().filter(fits).collect()
     }
 
+    /// Zoom lists nothing without a filter, and has no PUT of groups.
+    fn by_the_rfc(&self) -> bool {
+        self.application.profile.describes_itself()
+    }
+
     /// Looks through the whole list.
     fn walk(&mut self, quest: Quest) -> At {
         self.walk = Some(Walk {
@@ -476,7 +481,7 @@ impl<'a> Exchange<'a> {
             return self.choose(quest, fitting);
         }
         // The filter was ignored, or there is none, or it minds case where uniqueness does not.
-        let distrusted = self.application.profile.describes_itself()
+        let distrusted = self.by_the_rfc()
             && (ignored || quest == Quest::Exists || self.capabilities.filter == Some(false));
         if distrusted {
             return self.walk(quest);

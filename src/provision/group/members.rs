@@ -306,7 +306,9 @@ impl<'a> Exchange<'a> {
                 self.said = Some(detail);
                 let staying = self.changes.iter().enumerate();
                 let staying: Vec<usize> = staying
-                    .filter(|(_, change)| !change.adding)
+                    .filter(|(at, change)| {
+                        !change.adding && self.fates.get(*at) == Some(&Fate::Unsent)
+                    })
                     .map(|(at, _)| at)
                     .collect();
                 self.fate(&staying, Fate::Untaken);
