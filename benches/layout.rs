@@ -178,6 +178,7 @@ async fn create(store: &Store, number: u64) -> Result<(), Failure> {
             fresh: false,
             removal: None,
             kept: false,
+            untaken: None,
         }],
     };
     let place = store.reserve()?;

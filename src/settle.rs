@@ -11,6 +11,7 @@
 //! ```
 
 mod deliver;
+mod discover;
 mod draft;
 mod groups;
 mod record;
@@ -57,6 +58,8 @@ pub struct Application {
     pub upstream: Upstream,
     /// Pace, concurrency and health.
     pub gate: Gate,
+    /// What it can do.
+    known: discover::Known,
 }
 
 impl Application {
@@ -72,7 +75,8 @@ impl Application {
         }
         let same_way = |before: &&Arc<Self>| {
             let before = &before.plan.config;
-            before.base_url == config.base_url
+            before.profile == config.profile
+                && before.base_url == config.base_url
                 && before.credentials == config.credentials
                 && before.ca == config.ca
         };
@@ -93,6 +97,7 @@ impl Application {
             plan: plan::Application::compile(config.clone()),
             upstream,
             gate,
+            known: discover::Known::default(),
         }))
     }
 }
@@ -345,12 +350,14 @@ impl Engine {
             turn,
         } = occasion;
         let mut passage = Passage::new(turn, deadline, permit);
+        let capabilities = self.discover(application, &mut passage).await;
         let mut exchange = Exchange::begin(
             &application.plan,
             decision.act.clone(),
             decision.link.clone(),
             intended,
-        );
+        )
+        .knowing(capabilities);
         loop {
             let call = match exchange.step() {
                 Step::End(outcome) => return (*outcome, passage.calls),
@@ -371,6 +378,7 @@ impl Engine {
                 Ok(carried) => {
                     let heard = exchange.hear(&carried.answer, self.clock.now());
                     carried.shows(&heard);
+                    application.known.learn(exchange.capabilities());
                 }
                 Err(Unmade::Late(why, wait)) => {
                     return (exchange.put_off(&why, wait), passage.calls);

@@ -14,10 +14,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::call::{Answer, Call};
-use super::link::{Link, Origin, State, Uncertain};
+use super::link::{Link, Origin, State, Uncertain, Untaken};
 use super::pace;
 use super::plan::{Act, Application};
-use super::profile::{self, Aim, Heard, Profile, Shown};
+use super::profile::capabilities::Capabilities;
+use super::profile::{self, Aim, Heard, Profile, Shown, scim};
 use crate::clock::Timestamp;
 use crate::journal::record::Operation;
 use crate::mapping;
@@ -72,6 +73,8 @@ pub enum End {
     Protected,
     /// Accepted without effect: a removal that did not remove.
     Ineffective(String),
+    /// The application does not take it, from anybody or from us: asking again is of no use.
+    Unsupported(String),
 }
 
 /// What is known when it is over.
@@ -104,10 +107,38 @@ enum Quest {
     Removal,
 }
 
+/// What an account that was read is put back for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// To hold what is mapped, and to be active.
+    Attributes,
+    /// To be inactive.
+    Deactivation,
+}
+
+/// A walk through the whole list, because a filter finds nothing or there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Walk {
+    /// The number of the first account on the next page.
+    next: usize,
+    /// The first account of the page before: a server that knows no pages shows it again.
+    first: Option<String>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum At {
-    LookUp { quest: Quest, names: Vec<String> },
-    Claim { quest: Quest, shown: Box<Shown> },
+    LookUp {
+        quest: Quest,
+        names: Vec<String>,
+    },
+    Claim {
+        quest: Quest,
+        shown: Box<Shown>,
+    },
+    /// The account is read whole, to be put back changed.
+    Whole(Change),
+    /// It is put back.
+    Rewrite(Change, Map<String, Value>),
     Post,
     ReadNew,
     ReadBack,
@@ -134,6 +165,11 @@ pub struct Exchange<'a> {
     /// A POST went out in this exchange already.
     posted: bool,
     dropped: Vec<String>,
+    /// What the application can do.
+    capabilities: Capabilities,
+    walk: Option<Walk>,
+    /// Why it was not deleted, and is deactivated instead.
+    undeleted: Option<String>,
     at: At,
 }
 
@@ -159,7 +195,12 @@ impl<'a> Exchange<'a> {
             fresh: false,
             removal: None,
             kept: false,
+            untaken: None,
         });
+        let link = Link {
+            untaken: None,
+            ..link
+        };
         let operation = act.operation();
         let mut exchange = Self {
             application,
@@ -172,10 +213,26 @@ impl<'a> Exchange<'a> {
             sent: false,
             posted: false,
             dropped: Vec::new(),
+            capabilities: Capabilities::default(),
+            walk: None,
+            undeleted: None,
             at: At::Post,
         };
         exchange.at = exchange.first();
         exchange
+    }
+
+    /// The same for an application of which this is known. Before the first step.
+    #[must_use]
+    pub fn knowing(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// What is known of the application now: its answers may have shown more.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
     fn first(&self) -> At {
@@ -208,8 +265,19 @@ impl<'a> Exchange<'a> {
     /// What comes next.
     pub fn step(&mut self) -> Step {
         let profile = self.application.profile;
+        self.at = match std::mem::replace(&mut self.at, At::End(End::Done)) {
+            At::Put | At::Activate if self.capabilities.rewrites_attributes() => {
+                At::Whole(Change::Attributes)
+            }
+            At::Activate if self.capabilities.rewrites_active() => At::Whole(Change::Attributes),
+            At::Deactivate if self.capabilities.rewrites_active() => {
+                At::Whole(Change::Deactivation)
+            }
+            at => at,
+        };
         let id = self.link.remote_id.as_deref().unwrap_or_default();
         let call = match &self.at {
+            At::LookUp { .. } if let Some(walk) = &self.walk => profile.list(walk.next),
             At::LookUp { names, .. } => match names.last() {
                 Some(name) => profile.look_up(name),
                 None => {
@@ -221,9 +289,21 @@ impl<'a> Exchange<'a> {
             },
             At::Claim { shown, .. } => return Step::Claim(shown.id.clone()),
             At::Post => profile.create(&self.account()),
-            At::ReadNew | At::ReadBack => profile.read(id),
+            At::ReadNew | At::ReadBack | At::Whole(_) => profile.read(id),
+            At::Rewrite(change, whole) => profile.rewrite(id, whole, &self.ours(*change)),
             At::Activate => profile.switch(id, true),
-            At::Put => profile.update(id, &self.account()),
+            At::Put => {
+                // What is in doubt is written whole.
+                let sent = self.link.sent.as_ref();
+                let sent = sent.filter(|_| self.link.uncertain.is_none());
+                match profile.update(id, &self.account(), sent) {
+                    Some(call) => call,
+                    None => {
+                        self.written();
+                        return Step::End(Box::new(self.outcome(End::Done)));
+                    }
+                }
+            }
             At::Deactivate => profile.switch(id, false),
             At::Delete => profile.delete(id),
             At::End(end) => return Step::End(Box::new(self.outcome(end.clone()))),
@@ -233,16 +313,13 @@ impl<'a> Exchange<'a> {
 
     /// Hears what became of the call that [`Exchange::step`] gave, and says what it shows about the application itself.
     pub fn hear(&mut self, answer: &Answer, now: Timestamp) -> pace::Heard {
-        self.sent |=
-            !matches!(answer, Answer::NotSent(_)) && !matches!(self.aim(), Aim::LookUp | Aim::Read);
+        self.sent |= !matches!(answer, Answer::NotSent(_)) && !self.reads();
         let heard = match answer {
             Answer::Reply { status, body, .. } => {
                 self.application.profile.hear(self.aim(), *status, body)
             }
             Answer::NotSent(why) => Heard::Unavailable(why.clone()),
-            Answer::Lost(why) if matches!(self.aim(), Aim::LookUp | Aim::Read) => {
-                Heard::Unavailable(why.clone())
-            }
+            Answer::Lost(why) if self.reads() => Heard::Unavailable(why.clone()),
             Answer::Lost(why) => Heard::Ambiguous(why.clone()),
         };
         let retry_after = match answer {
@@ -253,6 +330,8 @@ impl<'a> Exchange<'a> {
             // The profile knows better than the status: an account-level 400, a 404 on a collection.
             (Heard::Unavailable(_), pace::Heard::Well) => pace::Heard::Unavailable(retry_after),
             (Heard::Exists(_), pace::Heard::Unavailable(_)) => pace::Heard::Well,
+            // It answers, and well: a 501 is no outage, and a 403 of one write is not one of all.
+            (Heard::Unsupported(_) | Heard::Forbidden(_), _) => pace::Heard::Well,
             (_, shown) => shown,
         };
         self.at = match (heard, shown) {
@@ -261,6 +340,8 @@ impl<'a> Exchange<'a> {
             }
             (Heard::Unavailable(detail), _) => self.unavailable(detail, retry_after),
             (Heard::Ambiguous(detail), _) => self.ambiguous(detail, now),
+            (Heard::Unsupported(detail), _) => self.unsupported(detail, now),
+            (Heard::Forbidden(detail), _) => self.untaken(detail, now),
             (heard, _) => self.settled(heard, now),
         };
         shown
@@ -309,12 +390,17 @@ impl<'a> Exchange<'a> {
         self.cut(why)
     }
 
+    fn reads(&self) -> bool {
+        matches!(self.aim(), Aim::LookUp | Aim::List | Aim::Read)
+    }
+
     fn aim(&self) -> Aim {
         match self.at {
+            At::LookUp { .. } if self.walk.is_some() => Aim::List,
             At::LookUp { .. } | At::Claim { .. } | At::End(_) => Aim::LookUp,
-            At::ReadNew | At::ReadBack => Aim::Read,
+            At::ReadNew | At::ReadBack | At::Whole(_) => Aim::Read,
             At::Post => Aim::Create,
-            At::Put => Aim::Update,
+            At::Put | At::Rewrite(..) => Aim::Update,
             At::Activate | At::Deactivate => Aim::Switch,
             At::Delete => Aim::Delete,
         }
@@ -334,6 +420,17 @@ impl<'a> Exchange<'a> {
             account.remove("emails");
         }
         account
+    }
+
+    /// What is changed in an account that was read.
+    fn ours(&self, change: Change) -> Map<String, Value> {
+        let (mut ours, active) = match change {
+            Change::Attributes => (self.account(), true),
+            Change::Deactivation => (Map::new(), false),
+        };
+        // What is mapped is active, or else it would be taken away.
+        ours.insert(String::from("active"), Value::Bool(active));
+        ours
     }
 
     /// The names to look for: the last one is tried first.
@@ -413,11 +510,156 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The application has no such thing. Most of it can be had in another way.
+    fn unsupported(&mut self, detail: String, now: Timestamp) -> At {
+        if !self.application.profile.describes_itself() {
+            return self.untaken(detail, now);
+        }
+        match self.at {
+            At::LookUp { quest, .. } if self.walk.is_none() => self.walk(quest),
+            At::Put => {
+                self.capabilities.puts_attributes = true;
+                // Servers are known that carry out the operations before the one that they refuse.
+                self.in_doubt(now);
+                At::Whole(Change::Attributes)
+            }
+            At::Activate => {
+                self.capabilities.puts_active = true;
+                At::Whole(Change::Attributes)
+            }
+            At::Deactivate => {
+                self.capabilities.puts_active = true;
+                At::Whole(Change::Deactivation)
+            }
+            At::ReadBack => At::Put,
+            _ => self.untaken(detail, now),
+        }
+    }
+
+    /// The application does not take it from us: noted on the link, so that it is asked once and not with every change.
+    fn untaken(&mut self, detail: String, now: Timestamp) -> At {
+        if self.reads() {
+            return At::End(End::Unavailable {
+                detail,
+                retry_after: None,
+            });
+        }
+        if self.at == At::Delete && self.link.state != State::Deactivated {
+            self.undeleted = Some(detail);
+            return At::Deactivate;
+        }
+        self.linked = true;
+        self.link.untaken = Some(self.note(now));
+        At::End(End::Unsupported(match &self.undeleted {
+            Some(first) => format!("{first}; and it cannot be deactivated either: {detail}"),
+            None => detail,
+        }))
+    }
+
+    fn note(&self, now: Timestamp) -> Untaken {
+        Untaken {
+            operation: self.act.operation(),
+            account: self.act.account().cloned(),
+            at: now,
+            by: self.application.asked_by.clone(),
+        }
+    }
+
+    /// It was deactivated, as it was to be or because it could not be deleted.
+    fn deactivated(&mut self, now: Timestamp) -> At {
+        self.effect = true;
+        self.link.state = State::Deactivated;
+        self.link.uncertain = None;
+        // Deactivating voids what was sent: Zoom takes licences away.
+        self.link.sent = None;
+        let Some(detail) = self.undeleted.take() else {
+            return At::End(End::Done);
+        };
+        self.link.untaken = Some(self.note(now));
+        At::End(End::Unsupported(format!(
+            "the account was not deleted, and is deactivated instead: {detail}"
+        )))
+    }
+
+    /// Looks through the whole list.
+    fn walk(&mut self, quest: Quest) -> At {
+        self.walk = Some(Walk {
+            next: 1,
+            first: None,
+        });
+        self.look(quest)
+    }
+
+    /// A page of that walk.
+    fn walked(
+        &mut self,
+        quest: Quest,
+        accounts: Vec<Shown>,
+        total: Option<usize>,
+        now: Timestamp,
+    ) -> At {
+        let At::LookUp { names, .. } = self.look(quest) else {
+            return self.at.clone();
+        };
+        let Some(walk) = &mut self.walk else {
+            return self.at.clone();
+        };
+        let first = accounts.first().map(|shown| shown.id.clone());
+        let again = first.is_some() && first == walk.first;
+        walk.first = first;
+        walk.next += accounts.len();
+        let seen = walk.next - 1;
+        let over = accounts.is_empty() || again || total.is_some_and(|total| seen >= total);
+        let found = accounts.into_iter().find(|shown| {
+            let name = shown.user_name.as_deref().map(crate::scim::schema::fold);
+            name.is_some_and(|name| {
+                names
+                    .iter()
+                    .any(|wanted| crate::scim::schema::fold(wanted) == name)
+            })
+        });
+        match found {
+            Some(shown) => At::Claim {
+                quest,
+                shown: Box::new(shown),
+            },
+            None if over => self.missed(quest, now),
+            None if seen >= scim::WALK => At::End(End::Unavailable {
+                detail: format!(
+                    "it has no filter that finds an account by its userName, and it is not among the first {} accounts",
+                    scim::WALK
+                ),
+                retry_after: None,
+            }),
+            None => At::LookUp { quest, names },
+        }
+    }
+
     fn settled(&mut self, heard: Heard, now: Timestamp) -> At {
         let at = self.at.clone();
         match (at, heard) {
             (At::LookUp { quest, .. }, Heard::Found(accounts)) => {
                 self.looked_up(quest, accounts, now)
+            }
+            (At::LookUp { quest, .. }, Heard::Page(accounts, total)) => {
+                self.walked(quest, accounts, total, now)
+            }
+            (At::Whole(change), Heard::Account(shown)) => At::Rewrite(change, shown.attributes),
+            (At::Rewrite(Change::Attributes, _), Heard::Account(shown))
+                if shown.active == Some(false) =>
+            {
+                At::End(End::Ineffective(String::from(
+                    "the application accepted active:true and still shows the account inactive",
+                )))
+            }
+            (At::Rewrite(Change::Attributes, _), heard @ (Heard::Account(_) | Heard::Done)) => {
+                self.activated();
+                let put = self.account();
+                self.written();
+                if let Heard::Account(shown) = heard {
+                    self.seen(&put, &shown);
+                }
+                At::End(End::Done)
             }
             (At::LookUp { .. }, Heard::NotBelonging(detail)) => {
                 self.linked = true;
@@ -448,13 +690,18 @@ impl<'a> Exchange<'a> {
             }
             // In doubt, it may have been missed before and made anew by a gateway that died: then a look-up's miss does
             // not count at once.
-            (At::ReadBack | At::Put | At::Activate, Heard::Absent(_)) => {
-                self.look(if self.link.uncertain.is_some() {
-                    Quest::Birth
-                } else {
-                    Quest::Drift
-                })
-            }
+            (
+                At::ReadBack
+                | At::Put
+                | At::Activate
+                | At::Whole(Change::Attributes)
+                | At::Rewrite(Change::Attributes, _),
+                Heard::Absent(_),
+            ) => self.look(if self.link.uncertain.is_some() {
+                Quest::Birth
+            } else {
+                Quest::Drift
+            }),
             (At::Put, Heard::Account(shown)) => {
                 let put = self.account();
                 self.written();
@@ -471,38 +718,47 @@ impl<'a> Exchange<'a> {
                 )))
             }
             (At::Activate, Heard::Account(_) | Heard::Done) => self.activated(),
-            (At::Deactivate, Heard::Account(shown)) if shown.active == Some(true) => {
+            (At::Deactivate | At::Rewrite(Change::Deactivation, _), Heard::Account(shown))
+                if shown.active == Some(true) =>
+            {
                 At::End(End::Ineffective(String::from(
                     "the application accepted the deactivation and still shows the account active (an administrator there?)",
                 )))
             }
-            (At::Deactivate, Heard::Account(_) | Heard::Done) => {
-                self.effect = true;
-                self.link.state = State::Deactivated;
-                self.link.uncertain = None;
-                // Deactivating voids what was sent: Zoom takes licences away.
-                self.link.sent = None;
-                At::End(End::Done)
-            }
+            (
+                At::Deactivate | At::Rewrite(Change::Deactivation, _),
+                Heard::Account(_) | Heard::Done,
+            ) => self.deactivated(now),
             // A pending account is denied by id; it may come to life yet, so the removal stays open.
-            (At::Deactivate | At::Delete, Heard::Absent(detail))
-                if self.link.state == State::Pending =>
-            {
-                At::End(End::Pending(detail))
-            }
+            (
+                At::Deactivate
+                | At::Delete
+                | At::Whole(Change::Deactivation)
+                | At::Rewrite(Change::Deactivation, _),
+                Heard::Absent(detail),
+            ) if self.link.state == State::Pending => At::End(End::Pending(detail)),
             // The same for a removal: what was made anew has another id, and must go as well.
-            (At::Deactivate | At::Delete, Heard::Absent(_))
-                if self.link.uncertain.is_some() && self.has_name() =>
-            {
-                self.look(Quest::Removal)
-            }
-            (At::Deactivate | At::Delete, Heard::Absent(_)) | (At::Delete, Heard::Done) => {
+            (
+                At::Deactivate
+                | At::Delete
+                | At::Whole(Change::Deactivation)
+                | At::Rewrite(Change::Deactivation, _),
+                Heard::Absent(_),
+            ) if self.link.uncertain.is_some() && self.has_name() => self.look(Quest::Removal),
+            (
+                At::Deactivate
+                | At::Delete
+                | At::Whole(Change::Deactivation)
+                | At::Rewrite(Change::Deactivation, _),
+                Heard::Absent(_),
+            )
+            | (At::Delete, Heard::Done) => {
                 self.effect = true;
                 self.linked = false;
                 At::End(End::Done)
             }
             (
-                At::Post | At::Put | At::Activate | At::Deactivate | At::Delete,
+                At::Post | At::Put | At::Rewrite(..) | At::Activate | At::Deactivate | At::Delete,
                 Heard::Refused { status, detail },
             ) => At::End(End::Refused {
                 status,
@@ -523,6 +779,8 @@ impl<'a> Exchange<'a> {
         };
         let asked = names.pop().unwrap_or_default();
         let folded = crate::scim::schema::fold(&asked);
+        // Everybody, or the first page of everybody, is no answer to this question.
+        let ignored = !accounts.is_empty();
         // A server that ignores the filter must not have us adopt the first account of its list.
         let found = accounts.into_iter().find(|shown| {
             shown
@@ -539,8 +797,16 @@ impl<'a> Exchange<'a> {
                 quest,
                 names: std::mem::take(names),
             },
+            None if self.distrusts(quest, ignored) => self.walk(quest),
             None => self.missed(quest, now),
         }
+    }
+
+    /// Whether a filter's miss is not believed: it was ignored, the application says that it has none, or it says that the
+    /// account exists (a filter that minds case, and a uniqueness that does not).
+    fn distrusts(&self, quest: Quest, ignored: bool) -> bool {
+        self.application.profile.describes_itself()
+            && (ignored || quest == Quest::Exists || self.capabilities.filter == Some(false))
     }
 
     fn missed(&mut self, quest: Quest, now: Timestamp) -> At {
@@ -709,6 +975,9 @@ impl<'a> Exchange<'a> {
             self.written();
             return At::End(End::Done);
         }
+        if self.capabilities.rewrites_attributes() {
+            return At::Rewrite(Change::Attributes, shown.attributes.clone());
+        }
         At::Put
     }
 
@@ -749,7 +1018,9 @@ impl<'a> Exchange<'a> {
     fn outcome(&self, end: End) -> Outcome {
         // A call that was surely refused or never sent leaves a new account unborn: no link.
         let link = (self.linked
-            && (self.link.state != State::Unborn || self.link.uncertain.is_some()))
+            && (self.link.state != State::Unborn
+                || self.link.uncertain.is_some()
+                || self.link.untaken.is_some()))
         .then(|| self.link.clone());
         Outcome {
             link,
@@ -765,7 +1036,7 @@ impl<'a> Exchange<'a> {
 fn name(heard: &Heard) -> &'static str {
     match heard {
         Heard::Account(_) => "an account",
-        Heard::Found(_) => "a list",
+        Heard::Found(_) | Heard::Page(..) => "a list",
         Heard::Done => "done",
         Heard::Exists(_) => "exists",
         Heard::Absent(_) => "absent",
@@ -773,6 +1044,7 @@ fn name(heard: &Heard) -> &'static str {
         Heard::Unavailable(_) => "unavailable",
         Heard::Ambiguous(_) => "ambiguous",
         Heard::Unsupported(_) => "unsupported",
+        Heard::Forbidden(_) => "forbidden",
         Heard::Refused { .. } => "refused",
     }
 }
@@ -806,12 +1078,16 @@ pub fn rehearse(profile: Profile, act: &Act, link: Option<&Link>) -> Vec<Call> {
     match act {
         Act::Nothing => Vec::new(),
         Act::Give { account } => vec![profile.create(account)],
-        Act::Update { account } => vec![profile.update(id, account)],
-        Act::Reactivate { account } => vec![profile.switch(id, true), profile.update(id, account)],
+        Act::Update { account } => profile.update(id, account, None).into_iter().collect(),
+        Act::Reactivate { account } => std::iter::once(profile.switch(id, true))
+            .chain(profile.update(id, account, None))
+            .collect(),
         Act::Deactivate => vec![profile.switch(id, false)],
         Act::Delete => vec![profile.delete(id)],
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod scim_tests;
+#[cfg(test)]
+mod zoom_tests;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::journal::record::Operation;
 
 /// How we came to have the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,21 @@ pub struct Removal {
     pub held: Option<Timestamp>,
 }
 
+/// The application does not take this, from anybody or from us: it was asked, told once, and is not asked again before
+/// something changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Untaken {
+    /// What was asked for.
+    pub operation: Operation,
+    /// What the account should have held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Map<String, Value>>,
+    /// When.
+    pub at: Timestamp,
+    /// The configuration that asked.
+    pub by: String,
+}
+
 /// resource <-> its account in one application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Link {
@@ -102,4 +118,7 @@ pub struct Link {
     /// scope again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,
+    /// What the application does not take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untaken: Option<Untaken>,
 }

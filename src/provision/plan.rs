@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::link::{Cause, Link, Origin, Removal, State};
 use super::profile::Profile;
 use crate::clock::Timestamp;
+use crate::config::difference;
 use crate::config::shape::{self, Mode, Taking};
 use crate::journal::record::{Operation, Status};
 use crate::mapping::{self, Giving, Mapping};
@@ -15,6 +16,10 @@ use crate::store::Lane;
 
 /// A pending account is looked at again after this: a person has to accept an invitation.
 const PENDING_AGAIN: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// What was not taken may be asked for again after this, where something makes us look: an administrator may have given a
+/// right, and another configuration is not the only cure.
+const UNTAKEN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// An application as planning sees it: its configuration, compiled.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct Application {
     pub scope: Scope,
     /// Its dialect.
     pub profile: Profile,
+    /// What tells this configuration of it from another: what was not taken is asked for again under the next.
+    pub asked_by: String,
 }
 
 impl Application {
@@ -43,6 +50,7 @@ impl Application {
                 condition: config.condition.clone(),
             },
             profile: Profile::of(config.profile),
+            asked_by: asked_by(&config),
             config,
         }
     }
@@ -52,6 +60,13 @@ impl Application {
     pub fn name(&self) -> &str {
         &self.config.name
     }
+}
+
+/// Where it is and what planning reads of it. No secret is in it.
+fn asked_by(config: &shape::Application) -> String {
+    let mut by = difference::planning(config);
+    by.truncate(16);
+    format!("{by} {}", config.base_url)
 }
 
 /// What goes to the application.
@@ -100,6 +115,17 @@ impl Act {
             Self::Reactivate { .. } => Operation::Reactivate,
             Self::Deactivate => Operation::Deactivate,
             Self::Delete => Operation::Delete,
+        }
+    }
+
+    /// What the account should hold, where the act says so.
+    #[must_use]
+    pub fn account(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Give { account } | Self::Update { account } | Self::Reactivate { account } => {
+                Some(account)
+            }
+            Self::Nothing | Self::Deactivate | Self::Delete => None,
         }
     }
 
@@ -160,6 +186,47 @@ pub fn plan(application: &Application, user: &Resource, now: Timestamp) -> Decis
 /// [`plan`] as if the user's link were this one.
 #[must_use]
 pub fn plan_with(
+    application: &Application,
+    user: &Resource,
+    mut link: Option<Link>,
+    now: Timestamp,
+) -> Decision {
+    let Some(untaken) = link.as_mut().and_then(|link| link.untaken.take()) else {
+        return decide(application, user, link, now);
+    };
+    // A create that was not taken left no account: nothing to look for, and nothing to take away.
+    let link = link.filter(|link| link.state != State::Unborn || link.uncertain.is_some());
+    let unborn = link.is_none();
+    let decision = decide(application, user, link, now);
+    let same = untaken.operation == decision.act.operation()
+        && untaken.account.as_ref() == decision.act.account()
+        && untaken.by == application.asked_by
+        && now < untaken.at.plus(UNTAKEN);
+    if decision.act != Act::Nothing && !same {
+        return decision;
+    }
+    let link = match decision.link {
+        None if unborn => user.link(application.name()).cloned(),
+        link => link.map(|link| Link {
+            untaken: Some(untaken),
+            ..link
+        }),
+    };
+    if decision.act == Act::Nothing {
+        // As it was: nothing new is known.
+        return Decision {
+            link: link.filter(|_| !unborn),
+            ..decision
+        };
+    }
+    let note = skipped(
+        "unsupported",
+        "the application does not take this, or not from us; it was asked once",
+    );
+    nothing(decision.operation, link, note)
+}
+
+fn decide(
     application: &Application,
     user: &Resource,
     link: Option<Link>,

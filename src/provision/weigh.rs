@@ -292,6 +292,16 @@ pub fn weigh(
             None,
         ),
         End::Ineffective(detail) => (say(Status::Failure, "ineffective", detail), retry(None)),
+        // Told once and not retried: a change of the person or of the configuration makes it due.
+        End::Unsupported(detail) => {
+            let status = if outcome.effect {
+                Status::Warning
+            } else {
+                Status::Failure
+            };
+            let reason = format!("not supported there, and not tried again: {detail}");
+            (say(status, "unsupported", &reason), None)
+        }
     };
     if let (Some(link), Some(removal)) = (
         &mut link,

@@ -246,13 +246,15 @@ impl GroupTurn<'_> {
         let deadline = now.plus(TURN);
         let mut held = vec![held];
         let mut passage = Passage::new(Turn::Queued, deadline, permit);
+        let capabilities = engine.discover(self.application, &mut passage).await;
         let mut exchange = Exchange::begin(
             &self.application.plan,
             decision.act.clone(),
             decision.operation,
             decision.link.clone(),
             now,
-        );
+        )
+        .knowing(capabilities);
         let outcome = loop {
             let call = match exchange.step() {
                 Step::End(outcome) => break *outcome,
@@ -344,7 +346,9 @@ impl GroupTurn<'_> {
             .and_then(|link| link.remote_id.clone())
             .unwrap_or_default();
         let mut passage = Passage::new(Turn::Queued, deadline, permit);
-        let mut exchange = members::Exchange::begin(&self.application.plan, &remote_id, &changes);
+        let takes_out = plan::takes_out(self.decision.link.as_ref());
+        let mut exchange =
+            members::Exchange::with(&self.application.plan, &remote_id, &changes, takes_out);
         let mut cut = None;
         while let Some(call) = exchange.step() {
             match engine.carry(self.application, call, &mut passage).await {
@@ -429,6 +433,11 @@ impl GroupTurn<'_> {
             members::End::Unsupported(_) => {
                 let mut link = self.decision.link.clone()?;
                 link.dropped = vec![String::from("members")];
+                Some(Some(link))
+            }
+            _ if outcome.staying > 0 && plan::takes_out(self.decision.link.as_ref()) => {
+                let mut link = self.decision.link.clone()?;
+                link.dropped.push(String::from(plan::STAYING));
                 Some(Some(link))
             }
             _ => None,

@@ -46,6 +46,8 @@ pub struct Upstream {
     connector: Connector,
     base_url: Arc<str>,
     credentials: Credentials,
+    /// What bodies are said to be.
+    media: HeaderValue,
     clock: Clock,
 }
 
@@ -122,6 +124,12 @@ impl Upstream {
             connector,
             base_url: application.base_url.as_str().into(),
             credentials,
+            media: HeaderValue::from_static(match application.profile {
+                // Zoom's own clients send this.
+                shape::ProfileName::Zoom => "application/json",
+                // RFC 7644 3.1; some servers take nothing else.
+                shape::ProfileName::Scim => "application/scim+json",
+            }),
             clock,
         })
     }
@@ -238,8 +246,7 @@ impl Upstream {
         let agent = concat!("usher/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         if call.body.is_some() {
-            // Zoom's own clients send this and not application/scim+json.
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CONTENT_TYPE, self.media.clone());
         }
         Ok(request)
     }

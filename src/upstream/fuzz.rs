@@ -99,6 +99,7 @@ pub fn answer(data: &[u8]) {
     for name in [ProfileName::Zoom, ProfileName::Scim] {
         for aim in [
             Aim::LookUp,
+            Aim::List,
             Aim::Read,
             Aim::Create,
             Aim::Update,
@@ -111,6 +112,7 @@ pub fn answer(data: &[u8]) {
         }
         for aim in [
             GroupAim::LookUp,
+            GroupAim::List,
             GroupAim::Read,
             GroupAim::Create,
             GroupAim::Update,
@@ -118,10 +120,13 @@ pub fn answer(data: &[u8]) {
             GroupAim::Delete,
         ] {
             let heard = Profile::of(name).hear_group(aim, status, body);
-            let good = matches!(heard, Heard::Account(_) | Heard::Found(_) | Heard::Done);
+            let good = matches!(
+                heard,
+                Heard::Account(_) | Heard::Found(_) | Heard::Page(..) | Heard::Done
+            );
             assert!(!good || (200..=299).contains(&status), "{aim:?} {status}");
             let ambiguous = matches!(heard, Heard::Ambiguous(_));
-            let reads = matches!(aim, GroupAim::LookUp | GroupAim::Read);
+            let reads = matches!(aim, GroupAim::LookUp | GroupAim::List | GroupAim::Read);
             assert!(!(ambiguous && reads), "{aim:?} {status}");
         }
     }
@@ -152,7 +157,7 @@ pub fn answer(data: &[u8]) {
 
 fn meant(name: ProfileName, aim: Aim, status: u16, body: &[u8], heard: &Heard) {
     let (reads, well) = (
-        matches!(aim, Aim::LookUp | Aim::Read),
+        matches!(aim, Aim::LookUp | Aim::List | Aim::Read),
         (200..=299).contains(&status),
     );
     // About the resource, and not about the account, the rate, or the way.
@@ -167,7 +172,7 @@ fn meant(name: ProfileName, aim: Aim, status: u16, body: &[u8], heard: &Heard) {
     let right = match heard {
         Heard::Account(one) => {
             account(one);
-            well && !matches!(aim, Aim::LookUp | Aim::Delete)
+            well && !matches!(aim, Aim::LookUp | Aim::List | Aim::Delete)
         }
         Heard::Found(all) => {
             all.iter().for_each(account);
@@ -183,7 +188,9 @@ fn meant(name: ProfileName, aim: Aim, status: u16, body: &[u8], heard: &Heard) {
         }
         Heard::Absent(words) => {
             shown(words);
-            verdict && !matches!(aim, Aim::LookUp | Aim::Create) && (status == 404 || !reads)
+            verdict
+                && !matches!(aim, Aim::LookUp | Aim::List | Aim::Create)
+                && (status == 404 || !reads)
         }
         Heard::NotBelonging(words) => {
             shown(words);
@@ -198,16 +205,26 @@ fn meant(name: ProfileName, aim: Aim, status: u16, body: &[u8], heard: &Heard) {
             shown(words);
             !reads && (!(300..=499).contains(&status) || status == 408)
         }
+        Heard::Page(all, _) => {
+            all.iter().for_each(account);
+            well && aim == Aim::List
+        }
         Heard::Unsupported(words) => {
             shown(words);
-            !reads && matches!(status, 403 | 405 | 501)
+            name == ProfileName::Scim && (verdict || status == 501)
+        }
+        Heard::Forbidden(words) => {
+            shown(words);
+            name == ProfileName::Scim && status == 403 && !reads
         }
         Heard::Refused {
             status: told,
             detail,
         } => {
             shown(detail);
-            !reads && verdict && status != 404 && *told == status
+            // A name that is taken is a conflict, whatever number a server gives it.
+            let taken = name == ProfileName::Scim && *told == 409;
+            !reads && verdict && status != 404 && (*told == status || taken)
         }
     };
     assert!(right, "{name:?} {aim:?} {status}: {heard:?}");

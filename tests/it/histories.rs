@@ -759,6 +759,7 @@ fn what_was_made_anew_before_a_crash_is_found() {
         fresh: false,
         removal: None,
         kept: false,
+        untaken: None,
     };
     let found = json!({"totalResults": 1, "Resources": [{"id": "new", "userName": "ada@x.example", "active": true, "meta": {"created": intended.rfc3339()}}]});
     let none = json!({"totalResults": 0, "Resources": []});
@@ -837,6 +838,7 @@ fn a_removal_in_doubt_leaves_anothers_account_alone() {
         fresh: false,
         removal: None,
         kept: false,
+        untaken: None,
     };
     let found = json!({"totalResults": 1, "Resources": [{"id": "theirs", "userName": "ada@x.example", "active": true}]});
     for act in [Act::Delete, Act::Deactivate] {

@@ -9,6 +9,7 @@
 )]
 
 mod appliance;
+mod applications;
 mod authorisation;
 mod backup;
 mod bulk;

@@ -17,7 +17,7 @@ use crate::house::{House, Plan, TOKEN, say};
 const LONG: Duration = Duration::from_secs(300);
 
 /// The folder with a peer's programs, if `.ci/peers` has made it to this list of packages.
-fn programs(name: &str, list: &str) -> Option<PathBuf> {
+pub(crate) fn programs(name: &str, list: &str) -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("target/peers")
         .join(name);
@@ -26,7 +26,7 @@ fn programs(name: &str, list: &str) -> Option<PathBuf> {
         return Some(home.join("bin"));
     }
     let missing = format!(
-        "NOT RUN: {name} of tests/peers/{name}.txt is not installed. `.ci/peers` does that; it takes Python 3.11 or newer."
+        "NOT RUN: {name}, listed in tests/peers, is not installed. `.ci/peers` does that; it takes Python 3.11 or newer."
     );
     let required = std::env::var("USHER_PEERS").is_ok_and(|value| value == "required");
     assert!(!required, "{missing}");
@@ -35,7 +35,7 @@ fn programs(name: &str, list: &str) -> Option<PathBuf> {
 }
 
 /// A program of somebody else's. Killed when the test ends early.
-struct Peer {
+pub(crate) struct Peer {
     child: Child,
     commands: Option<ChildStdin>,
     lines: UnboundedReceiver<String>,
@@ -43,7 +43,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             // A proxy of the machine's has no business between two programs on it.
             .env("NO_PROXY", "127.0.0.1")
@@ -77,13 +77,13 @@ impl Peer {
     }
 
     /// The next line that it prints, if there is one before its end.
-    async fn line(&mut self) -> Option<String> {
+    pub(crate) async fn line(&mut self) -> Option<String> {
         let next = tokio::time::timeout(LONG, self.lines.recv()).await;
         next.unwrap_or_else(|_| panic!("{:?} says nothing", self.child))
     }
 
     /// What it writes to standard error, all of it: it has ended, or is made to.
-    fn complaint(&mut self) -> String {
+    pub(crate) fn complaint(&mut self) -> String {
         let _gone = self.child.kill();
         let errors = self.errors.take().expect("asked once");
         errors.join().expect("no panic")

@@ -14,8 +14,9 @@ use crate::provision::call::{Answer, Call};
 use crate::provision::link::{Link, Origin, State, Uncertain};
 use crate::provision::pace;
 use crate::provision::plan::Application;
+use crate::provision::profile::capabilities::Capabilities;
 use crate::provision::profile::group::GroupAim;
-use crate::provision::profile::{Heard, Shown};
+use crate::provision::profile::{Heard, Shown, scim};
 use crate::scim::schema::fold;
 
 /// What comes next.
@@ -96,8 +97,23 @@ enum At {
     Claim(Quest, Vec<Shown>),
     Post,
     Patch,
+    /// The group is read whole, to be put back changed.
+    Whole,
+    /// It is put back.
+    Rewrite(Map<String, Value>),
     Delete,
     End(End),
+}
+
+/// A walk through the whole list, because a filter finds nothing or there is none.
+#[derive(Debug, Clone, PartialEq)]
+struct Walk {
+    /// The number of the first group on the next page.
+    next: usize,
+    /// The first group of the page before: a server that knows no pages shows it again.
+    first: Option<String>,
+    /// The groups of that name so far.
+    fitting: Vec<Shown>,
 }
 
 /// One dialogue.
@@ -113,6 +129,9 @@ pub struct Exchange<'a> {
     effect: bool,
     /// A POST went out in this exchange already.
     posted: bool,
+    /// What the application can do.
+    capabilities: Capabilities,
+    walk: Option<Walk>,
     at: At,
 }
 
@@ -147,8 +166,17 @@ impl<'a> Exchange<'a> {
             operation,
             effect: false,
             posted: false,
+            capabilities: Capabilities::default(),
+            walk: None,
             at,
         }
+    }
+
+    /// The same for an application of which this is known. Before the first step.
+    #[must_use]
+    pub fn knowing(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
     }
 
     /// What comes next.
@@ -156,13 +184,23 @@ impl<'a> Exchange<'a> {
         let profile = self.application.profile;
         let id = self.link.remote_id.as_deref().unwrap_or_default();
         let call = match &self.at {
-            At::LookUp(_) => profile.look_up_group(self.sought()),
+            At::LookUp(_) => match &self.walk {
+                Some(walk) => profile.list_groups(walk.next),
+                None => profile.look_up_group(self.sought()),
+            },
             At::Claim(_, candidates) => {
                 let id = candidates.last().map(|shown| shown.id.clone());
                 return Step::Claim(id.unwrap_or_default());
             }
             At::Post => profile.create_group(&self.body()),
+            At::Patch if self.capabilities.patch == Some(false) => {
+                let call = profile.read_whole_group(id);
+                self.at = At::Whole;
+                return Step::Call(call);
+            }
             At::Patch => profile.update_group(id, &self.body()),
+            At::Whole => profile.read_whole_group(id),
+            At::Rewrite(whole) => profile.rewrite_group(id, whole, &self.body()),
             At::Delete => profile.delete_group(id),
             At::End(end) => return Step::End(Box::new(self.outcome(end.clone()))),
         };
@@ -172,9 +210,11 @@ impl<'a> Exchange<'a> {
     /// Hears what became of the call that [`Exchange::step`] gave, and says what it shows about the application itself.
     pub fn hear(&mut self, answer: &Answer, now: Timestamp) -> pace::Heard {
         let aim = match self.at {
+            At::LookUp(_) if self.walk.is_some() => GroupAim::List,
+            At::Whole => GroupAim::Read,
             At::LookUp(_) | At::Claim(..) | At::End(_) => GroupAim::LookUp,
             At::Post => GroupAim::Create,
-            At::Patch => GroupAim::Update,
+            At::Patch | At::Rewrite(_) => GroupAim::Update,
             At::Delete => GroupAim::Delete,
         };
         let (heard, retry_after, shown) = read(self.application, aim, answer);
@@ -189,7 +229,13 @@ impl<'a> Exchange<'a> {
                     retry_after,
                 },
             }),
-            Heard::Unsupported(detail) => self.unsupported(detail),
+            Heard::Unsupported(detail) => match self.at {
+                // Only its filter may be missing.
+                At::LookUp(quest) if self.by_the_rfc() && self.walk.is_none() => self.walk(quest),
+                // PATCH is optional, and PUT is not (RFC 7644 3.5).
+                At::Patch if self.by_the_rfc() => At::Whole,
+                _ => self.unsupported(detail),
+            },
             Heard::Ambiguous(detail) => self.ambiguous(detail, now),
             heard => self.settled(heard, now),
         };
@@ -306,6 +352,10 @@ impl<'a> Exchange<'a> {
     fn settled(&mut self, heard: Heard, now: Timestamp) -> At {
         match (self.at.clone(), heard) {
             (At::LookUp(quest), Heard::Found(groups)) => self.looked_up(quest, groups, now),
+            (At::LookUp(quest), Heard::Page(groups, total)) => {
+                self.walked(quest, groups, total, now)
+            }
+            (At::Whole, Heard::Account(shown)) => At::Rewrite(shown.attributes),
             (At::Post, Heard::Account(shown)) => {
                 self.effect = true;
                 self.linked = true;
@@ -315,12 +365,12 @@ impl<'a> Exchange<'a> {
                 At::End(End::Done)
             }
             (At::Post, Heard::Exists(_)) => At::LookUp(Quest::Exists),
-            (At::Patch, Heard::Done | Heard::Account(_)) => {
+            (At::Patch | At::Rewrite(_), Heard::Done | Heard::Account(_)) => {
                 self.written();
                 At::End(End::Done)
             }
             // Somebody deleted it there: it is found again by its name, or made anew.
-            (At::Patch, Heard::Absent(_)) => {
+            (At::Patch | At::Whole | At::Rewrite(_), Heard::Absent(_)) => {
                 self.link = unborn(self.application);
                 self.linked = false;
                 self.operation = Operation::Create;
@@ -357,19 +407,89 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn looked_up(&mut self, quest: Quest, groups: Vec<Shown>, now: Timestamp) -> At {
+    /// Those of the name that is looked for: a server that ignores the filter must not have us adopt the first group of
+    /// its list.
+    fn of_that_name(&self, groups: Vec<Shown>) -> Vec<Shown> {
         let wanted = fold(self.sought());
-        // A server that ignores the filter must not have us adopt the first group of its list.
-        let mut fitting: Vec<Shown> = groups
-            .into_iter()
-            .filter(|shown| {
-                let name = shown.attributes.get("displayName").and_then(Value::as_str);
-                name.is_some_and(|name| fold(name) == wanted)
-            })
-            .collect();
-        if fitting.is_empty() {
+        let fits = |shown: &Shown| {
+            let name = shown.attributes.get("displayName").and_then(Value::as_str);
+            name.is_some_and(|name| fold(name) == wanted)
+        };
+        groups.into_iter().filter(fits).collect()
+    }
+
+    /// Zoom lists nothing without a filter, and has no PUT of groups.
+    fn by_the_rfc(&self) -> bool {
+        self.application.profile.describes_itself()
+    }
+
+    /// Looks through the whole list.
+    fn walk(&mut self, quest: Quest) -> At {
+        self.walk = Some(Walk {
+            next: 1,
+            first: None,
+            fitting: Vec::new(),
+        });
+        At::LookUp(quest)
+    }
+
+    /// A page of that walk. Names need not be unique, so it goes to the end.
+    fn walked(
+        &mut self,
+        quest: Quest,
+        groups: Vec<Shown>,
+        total: Option<usize>,
+        now: Timestamp,
+    ) -> At {
+        let Some(mut walk) = self.walk.take() else {
+            return self.at.clone();
+        };
+        let first = groups.first().map(|shown| shown.id.clone());
+        let again = first.is_some() && first == walk.first;
+        walk.first = first;
+        walk.next += groups.len();
+        let seen = walk.next - 1;
+        let over = groups.is_empty() || again || total.is_some_and(|total| seen >= total);
+        if !again {
+            walk.fitting.extend(self.of_that_name(groups));
+        }
+        if over && walk.fitting.is_empty() {
+            self.walk = Some(walk);
             return self.missed(quest, now);
         }
+        if over {
+            return self.choose(quest, walk.fitting);
+        }
+        if seen >= scim::WALK {
+            let detail = format!(
+                "it has no filter that finds a group by its displayName, and more than {} groups",
+                scim::WALK
+            );
+            return At::End(End::Unavailable {
+                detail,
+                retry_after: None,
+            });
+        }
+        self.walk = Some(walk);
+        At::LookUp(quest)
+    }
+
+    fn looked_up(&mut self, quest: Quest, groups: Vec<Shown>, now: Timestamp) -> At {
+        let ignored = !groups.is_empty();
+        let fitting = self.of_that_name(groups);
+        if !fitting.is_empty() {
+            return self.choose(quest, fitting);
+        }
+        // The filter was ignored, or there is none, or it minds case where uniqueness does not.
+        let distrusted = self.by_the_rfc()
+            && (ignored || quest == Quest::Exists || self.capabilities.filter == Some(false));
+        if distrusted {
+            return self.walk(quest);
+        }
+        self.missed(quest, now)
+    }
+
+    fn choose(&self, quest: Quest, mut fitting: Vec<Shown>) -> At {
         // The last one is asked about first: ours, if a create of ours may have made one, else the oldest.
         fitting.sort_by_key(|shown| (self.is_ours(shown), std::cmp::Reverse(shown.created)));
         At::Claim(quest, fitting)
@@ -500,6 +620,7 @@ fn unborn(application: &Application) -> Link {
         fresh: false,
         removal: None,
         kept: false,
+        untaken: None,
     }
 }
 
@@ -510,7 +631,7 @@ pub(super) fn read(
     aim: GroupAim,
     answer: &Answer,
 ) -> (Heard, Option<Duration>, pace::Heard) {
-    let reads = matches!(aim, GroupAim::LookUp | GroupAim::Read);
+    let reads = matches!(aim, GroupAim::LookUp | GroupAim::List | GroupAim::Read);
     let (heard, retry_after) = match answer {
         Answer::Reply {
             status,

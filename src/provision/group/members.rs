@@ -94,6 +94,8 @@ enum Fate {
     Unsure,
     /// Refused for good.
     Refused,
+    /// The application takes nobody out of a group: it stays as it is.
+    Untaken,
 }
 
 /// How it ended.
@@ -149,6 +151,8 @@ pub struct Outcome {
     pub removed: usize,
     /// Members that were refused.
     pub refused: usize,
+    /// Members that stay because the application takes nobody out.
+    pub staying: usize,
     /// What the application said of the last refused one.
     pub said: Option<String>,
     /// A call left the box for a change whose doubt, or place behind the cursor, must stay.
@@ -186,8 +190,28 @@ impl<'a> Exchange<'a> {
     /// Begins. Who goes goes first: it is the smaller harm if the rest has to wait.
     #[must_use]
     pub fn begin(application: &'a Application, group: &'a str, changes: &'a [Change]) -> Self {
+        Self::with(application, group, changes, true)
+    }
+
+    /// The same; `takes_out`: false where the application said that it takes nobody out of a group.
+    #[must_use]
+    pub fn with(
+        application: &'a Application,
+        group: &'a str,
+        changes: &'a [Change],
+        takes_out: bool,
+    ) -> Self {
         let mut waiting = VecDeque::new();
-        for adding in [false, true] {
+        let mut fates = vec![Fate::Unsent; changes.len()];
+        if !takes_out {
+            for (fate, change) in fates.iter_mut().zip(changes) {
+                if !change.adding {
+                    *fate = Fate::Untaken;
+                }
+            }
+        }
+        let kinds: &[bool] = if takes_out { &[false, true] } else { &[true] };
+        for adding in kinds.iter().copied() {
             let mut left: Vec<usize> = (0..changes.len())
                 .filter(|at| changes.get(*at).is_some_and(|it| it.adding == adding))
                 .collect();
@@ -206,7 +230,7 @@ impl<'a> Exchange<'a> {
             changes,
             waiting,
             at: At::Next,
-            fates: vec![Fate::Unsent; changes.len()],
+            fates,
             said: None,
             searched: 0,
         }
@@ -276,6 +300,23 @@ impl<'a> Exchange<'a> {
                 let gone = folded.contains("not a member") || folded.contains("not exist");
                 self.refused(chunk, detail, gone)
             }
+            // Servers are known that bring members in and take nobody out, unless by a form that would empty the group
+            // elsewhere.
+            Heard::Unsupported(detail) if self.removes(&chunk) => {
+                self.said = Some(detail);
+                let staying = self.changes.iter().enumerate();
+                let staying: Vec<usize> = staying
+                    .filter(|(at, change)| {
+                        !change.adding && self.fates.get(*at) == Some(&Fate::Unsent)
+                    })
+                    .map(|(at, _)| at)
+                    .collect();
+                self.fate(&staying, Fate::Untaken);
+                let changes = self.changes;
+                let adds = |at: &usize| changes.get(*at).is_some_and(|change| change.adding);
+                self.waiting.retain(|chunk| chunk.iter().all(adds));
+                At::Next
+            }
             Heard::Unsupported(detail) => At::End(End::Unsupported(detail)),
             Heard::Ambiguous(detail) => {
                 self.fate(&chunk, Fate::Unsure);
@@ -290,7 +331,7 @@ impl<'a> Exchange<'a> {
     /// A chunk was refused whole: its halves are tried, until it is known whom the application does not take. `gone`: it
     /// says that a member is not there, which is what a removal wants.
     fn refused(&mut self, mut chunk: Vec<usize>, detail: String, gone: bool) -> At {
-        let removing = self.of(&chunk).any(|change| !change.adding);
+        let removing = self.removes(&chunk);
         if chunk.len() > 1 && self.searched < SEARCH {
             self.searched += 1;
             let second = chunk.split_off(chunk.len() / 2);
@@ -305,6 +346,10 @@ impl<'a> Exchange<'a> {
             self.fate(&chunk, Fate::Refused);
         }
         At::Next
+    }
+
+    fn removes(&self, chunk: &[usize]) -> bool {
+        self.of(chunk).any(|change| !change.adding)
     }
 
     fn fate(&mut self, chunk: &[usize], fate: Fate) {
@@ -328,6 +373,7 @@ impl<'a> Exchange<'a> {
             count(Fate::Done, Some(false)),
         );
         let refused = count(Fate::Refused, None);
+        let staying = count(Fate::Untaken, None);
         let open = count(Fate::Unsent, None) + count(Fate::Unsure, None) > 0;
         let end = match (self.at, why) {
             (At::End(end), _) => end,
@@ -339,6 +385,7 @@ impl<'a> Exchange<'a> {
             added,
             removed,
             refused,
+            staying,
             said: self.said,
             open,
             fates: self.fates,
@@ -383,6 +430,8 @@ pub fn kept(application: &str, group: Handle, changes: &[Change], outcome: &Outc
     for (change, fate) in changes.iter().zip(&outcome.fates) {
         match fate {
             Fate::Unsent => {}
+            // What was sent of it stands, and nobody asks for it again.
+            Fate::Untaken => edit.settled.extend(change.doubt),
             Fate::Unsure => edit.rows.push(unsure(change)),
             Fate::Done => {
                 let sent = change.adding.then(|| Sent {

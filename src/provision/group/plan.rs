@@ -236,6 +236,15 @@ fn refuses_members(link: &Link) -> bool {
     link.dropped.iter().any(|what| what == "members")
 }
 
+/// The application said that it takes nobody out of a group.
+#[must_use]
+pub fn takes_out(link: Option<&Link>) -> bool {
+    !link.is_some_and(|link| link.dropped.iter().any(|what| what == STAYING))
+}
+
+/// What a link says it of.
+pub const STAYING: &str = "members that leave";
+
 fn act(act: Act, operation: Operation, link: Option<Link>) -> Decision {
     Decision {
         act,

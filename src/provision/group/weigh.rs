@@ -251,6 +251,15 @@ pub fn weigh_members(
     let retry = |least| Some(again(attempts, least, now, dice));
     let effect = outcome.added + outcome.removed > 0;
     let (said, mark) = match &outcome.end {
+        End::Done if outcome.staying > 0 && outcome.refused == 0 => {
+            let said = outcome.said.as_deref().unwrap_or("it said so before");
+            let staying = outcome.staying;
+            let reason = format!(
+                "{counts}; {staying} stay: the application takes no members out of groups from us ({said})"
+            );
+            let mark = left.more.then(|| due(now, 0));
+            ((Status::Warning, Some("unsupported"), Some(reason)), mark)
+        }
         End::Done if outcome.refused > 0 => {
             let said = outcome.said.as_deref().unwrap_or("no reason");
             let status = if effect {

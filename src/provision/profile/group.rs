@@ -3,7 +3,7 @@
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 
-use super::{ENCODED, Heard, PATCH_OP, Profile, detail, found, shown, zoom};
+use super::{ENCODED, Heard, PATCH_OP, Profile, detail, found, page, scim, shown, zoom};
 use crate::config::shape::ProfileName;
 use crate::provision::call::{Call, Class, Method};
 
@@ -21,6 +21,8 @@ const FRAME: usize = 200;
 pub enum GroupAim {
     /// `filter=displayName eq "..."`
     LookUp,
+    /// A page of all groups, where no filter finds one.
+    List,
     /// GET by id.
     Read,
     /// POST.
@@ -53,6 +55,40 @@ impl Profile {
             body: None,
             class: Class::Medium,
         }
+    }
+
+    /// Reads a page of all groups, from the one of this number on (the first is 1).
+    #[must_use]
+    pub fn list_groups(self, start: usize) -> Call {
+        Call {
+            method: Method::Get,
+            path: String::from("/Groups"),
+            query: Some(format!(
+                "startIndex={start}&count={}&excludedAttributes=members",
+                scim::PAGE
+            )),
+            body: None,
+            class: Class::Medium,
+        }
+    }
+
+    /// Reads one group with everything in it, to put it back.
+    #[must_use]
+    pub fn read_whole_group(self, id: &str) -> Call {
+        one(Method::Get, id, None)
+    }
+
+    /// Puts a group back as it was read, with `ours` changed in it: for whoever takes no PATCH of that. Its members are
+    /// those that were read.
+    #[must_use]
+    pub fn rewrite_group(
+        self,
+        id: &str,
+        whole: &Map<String, Value>,
+        ours: &Map<String, Value>,
+    ) -> Call {
+        let body = Value::Object(scim::rewritten(whole, ours));
+        one(Method::Put, id, Some(body.to_string().into_bytes()))
     }
 
     /// Reads one group, without its members.
@@ -147,21 +183,23 @@ impl Profile {
     /// surely is one: an application without groups, or without the right to them, has accounts all the same.
     #[must_use]
     pub fn hear_group(self, aim: GroupAim, status: u16, body: &[u8]) -> Heard {
-        use GroupAim::{Create, Delete, LookUp, Members, Read, Update};
+        use GroupAim::{Create, Delete, List, LookUp, Members, Read, Update};
         let detail = || detail(body);
-        let reads = matches!(aim, LookUp | Read);
+        let reads = matches!(aim, LookUp | List | Read);
         match status {
             200..=299 => done(aim, body),
             300..=399 => Heard::Unavailable(format!(
                 "it answered with a redirect ({status}), which is not followed"
             )),
             405 | 501 => Heard::Unsupported(detail()),
+            // It may have groups all the same, and no filter for them.
+            400 if self.0 == ProfileName::Scim && aim == LookUp => Heard::Unsupported(detail()),
             // A server that has no groups forbids the whole collection. At Zoom a permission of the role is missing, and
             // an administrator can give it.
-            403 if self.0 == ProfileName::Scim && matches!(aim, LookUp | Create) => {
+            403 if self.0 == ProfileName::Scim && matches!(aim, LookUp | List | Create) => {
                 Heard::Unsupported(detail())
             }
-            404 if matches!(aim, LookUp | Create) => Heard::Refused {
+            404 if matches!(aim, LookUp | List | Create) => Heard::Refused {
                 status,
                 detail: format!("there are no groups at this address: {}", detail()),
             },
@@ -201,6 +239,10 @@ fn done(aim: GroupAim, body: &[u8]) -> Heard {
         GroupAim::Update | GroupAim::Members | GroupAim::Delete => Heard::Done,
         GroupAim::LookUp => match read().and_then(found) {
             Some(groups) => Heard::Found(groups),
+            None => Heard::Unavailable(String::from("its list is not a SCIM ListResponse")),
+        },
+        GroupAim::List => match page(body) {
+            Some((groups, total)) => Heard::Page(groups, total),
             None => Heard::Unavailable(String::from("its list is not a SCIM ListResponse")),
         },
         GroupAim::Read => match read().and_then(shown) {

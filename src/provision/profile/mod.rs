@@ -1,7 +1,8 @@
 //! What we know of one kind of application: endpoints, bodies, quirks. Data plus small functions.
 
+pub mod capabilities;
 pub mod group;
-mod scim;
+pub mod scim;
 mod zoom;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -27,6 +28,8 @@ const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 pub enum Aim {
     /// `filter=userName eq "..."`
     LookUp,
+    /// A page of everybody, where no filter finds an account.
+    List,
     /// GET by id.
     Read,
     /// POST.
@@ -61,6 +64,8 @@ pub enum Heard {
     Account(Box<Shown>),
     /// The accounts that a look-up found.
     Found(Vec<Shown>),
+    /// A page of a list, and how many there are in all if it says so.
+    Page(Vec<Shown>, Option<usize>),
     /// Done, and nothing more is said.
     Done,
     /// An account with this key is there already.
@@ -75,6 +80,8 @@ pub enum Heard {
     Ambiguous(String),
     /// The application has no such thing, for nobody (groups, or PATCH): asking again is of no use.
     Unsupported(String),
+    /// Not allowed for this call: asking again is of no use before something changes.
+    Forbidden(String),
     /// Refused for good, without effect.
     Refused {
         /// The status.
@@ -113,6 +120,18 @@ impl Profile {
         }
     }
 
+    /// Reads a page of everybody, from the account of this number on (RFC 7644 3.4.2.4: the first is 1).
+    #[must_use]
+    pub fn list(self, start: usize) -> Call {
+        Call {
+            method: Method::Get,
+            path: String::from("/Users"),
+            query: Some(format!("startIndex={start}&count={}", scim::PAGE)),
+            body: None,
+            class: Class::Medium,
+        }
+    }
+
     /// Reads one account.
     #[must_use]
     pub fn read(self, id: &str) -> Call {
@@ -122,7 +141,7 @@ impl Profile {
     /// Creates an account.
     #[must_use]
     pub fn create(self, account: &Map<String, Value>) -> Call {
-        let body = body(account, None);
+        let body = body(account);
         Call {
             method: Method::Post,
             path: String::from("/Users"),
@@ -132,14 +151,49 @@ impl Profile {
         }
     }
 
-    /// Writes what is mapped to an account.
+    /// Writes what is mapped to an account, in one call that leaves everything else in it alone: Zoom's PUT merges, and
+    /// others have PATCH. `sent` is what is surely there. `None`: there is nothing to write.
     #[must_use]
-    pub fn update(self, id: &str, account: &Map<String, Value>) -> Call {
-        let id_in_body = match self.0 {
-            ProfileName::Zoom => None,
-            ProfileName::Scim => Some(id),
-        };
-        one(Method::Put, id, Some(body(account, id_in_body)))
+    pub fn update(
+        self,
+        id: &str,
+        account: &Map<String, Value>,
+        sent: Option<&Map<String, Value>>,
+    ) -> Option<Call> {
+        if self.0 == ProfileName::Zoom {
+            return Some(one(Method::Put, id, Some(body(account))));
+        }
+        let operations = scim::operations(account, sent);
+        if operations.is_empty() {
+            return None;
+        }
+        let body = json!({ "schemas": [PATCH_OP], "Operations": operations });
+        Some(one(Method::Patch, id, Some(body.to_string().into_bytes())))
+    }
+
+    /// Puts an account back as it was read, with `ours` changed in it: for whoever takes no PATCH.
+    #[must_use]
+    pub fn rewrite(self, id: &str, whole: &Map<String, Value>, ours: &Map<String, Value>) -> Call {
+        let body = Value::Object(scim::rewritten(whole, ours));
+        one(Method::Put, id, Some(body.to_string().into_bytes()))
+    }
+
+    /// Whether it may say what it can do, and what it cannot (RFC 7644 section 4).
+    #[must_use]
+    pub fn describes_itself(self) -> bool {
+        self.0 == ProfileName::Scim
+    }
+
+    /// Reads what the application says of itself.
+    #[must_use]
+    pub fn discover(self) -> Call {
+        Call {
+            method: Method::Get,
+            path: String::from("/ServiceProviderConfig"),
+            query: None,
+            body: None,
+            class: Class::Light,
+        }
     }
 
     /// Turns `active` on or off.
@@ -174,7 +228,8 @@ impl Profile {
     pub fn shows(self, attribute: &str) -> bool {
         match self.0 {
             ProfileName::Zoom => zoom::shows(attribute),
-            ProfileName::Scim => !attribute.starts_with("urn:"),
+            // RFC 7643 7: returned by default, if it is kept at all.
+            ProfileName::Scim => attribute != "password",
         }
     }
 
@@ -190,21 +245,29 @@ impl Profile {
     #[must_use]
     pub fn hear(self, aim: Aim, status: u16, body: &[u8]) -> Heard {
         let detail = || detail(body);
+        if self.0 == ProfileName::Scim
+            && let Some(heard) = scim::hear(aim, status, body)
+        {
+            return heard;
+        }
         match status {
             200..=299 => done(aim, body),
             300..=399 => Heard::Unavailable(format!(
                 "it answered with a redirect ({status}), which is not followed"
             )),
             // A collection that is not there is a wrong base URL or an outage, never a verdict on a person.
-            404 if matches!(aim, Aim::LookUp | Aim::Create) => Heard::Unavailable(detail()),
+            404 if matches!(aim, Aim::LookUp | Aim::List | Aim::Create) => {
+                Heard::Unavailable(detail())
+            }
             404 => Heard::Absent(detail()),
             403 if self.0 == ProfileName::Zoom => zoom::forbidden(aim, detail()),
             401 | 403 | 425 | 429 => Heard::Unavailable(detail()),
             408 => unclear(aim, detail()),
             409 if aim == Aim::Create => Heard::Exists(detail()),
-            400..=499 => match self.0 {
-                ProfileName::Zoom => zoom::refusal(aim, status, detail()),
-                ProfileName::Scim => scim::refusal(aim, status, detail()),
+            400..=499 if self.0 == ProfileName::Zoom => zoom::refusal(aim, status, detail()),
+            400..=499 => Heard::Refused {
+                status,
+                detail: detail(),
             },
             _ => unclear(aim, detail()),
         }
@@ -213,7 +276,7 @@ impl Profile {
 
 fn unclear(aim: Aim, detail: String) -> Heard {
     match aim {
-        Aim::LookUp | Aim::Read => Heard::Unavailable(detail),
+        Aim::LookUp | Aim::List | Aim::Read => Heard::Unavailable(detail),
         Aim::Create | Aim::Update | Aim::Switch | Aim::Delete => Heard::Ambiguous(detail),
     }
 }
@@ -225,6 +288,10 @@ fn done(aim: Aim, body: &[u8]) -> Heard {
         Aim::Delete => Heard::Done,
         Aim::LookUp => match read().and_then(found) {
             Some(accounts) => Heard::Found(accounts),
+            None => Heard::Unavailable(String::from("its list is not a SCIM ListResponse")),
+        },
+        Aim::List => match page(body) {
+            Some((accounts, total)) => Heard::Page(accounts, total),
             None => Heard::Unavailable(String::from("its list is not a SCIM ListResponse")),
         },
         Aim::Read => match read().and_then(shown) {
@@ -242,6 +309,14 @@ fn done(aim: Aim, body: &[u8]) -> Heard {
             None => Heard::Ambiguous(String::from("its answer is not a SCIM user")),
         },
     }
+}
+
+/// A page of a list, and `totalResults`.
+fn page(body: &[u8]) -> Option<(Vec<Shown>, Option<usize>)> {
+    let list: Value = serde_json::from_slice(body).ok()?;
+    let total = list.get("totalResults").and_then(Value::as_u64);
+    let resources = found(list)?;
+    Some((resources, total.and_then(|total| total.try_into().ok())))
 }
 
 fn found(list: Value) -> Option<Vec<Shown>> {
@@ -324,7 +399,7 @@ fn one(method: Method, id: &str, body: Option<Vec<u8>>) -> Call {
     }
 }
 
-fn body(account: &Map<String, Value>, id: Option<&str>) -> Vec<u8> {
+fn body(account: &Map<String, Value>) -> Vec<u8> {
     let mut body = account.clone();
     let extensions = account
         .keys()
@@ -334,9 +409,6 @@ fn body(account: &Map<String, Value>, id: Option<&str>) -> Vec<u8> {
         String::from("schemas"),
         std::iter::once(USER).chain(extensions).collect(),
     );
-    if let Some(id) = id {
-        body.insert(String::from("id"), id.into());
-    }
     Value::Object(body).to_string().into_bytes()
 }
 
@@ -422,7 +494,7 @@ mod tests {
         check(zoom, Aim::Create, 403, there, "Exists");
         check(zoom, Aim::Create, 403, may_not, "Unavailable");
         check(zoom, Aim::Update, 403, there, "Unavailable");
-        check(scim, Aim::Create, 403, there, "Unavailable");
+        check(scim, Aim::Create, 403, there, "Forbidden");
         let gone = br#"{"code":300,"message":"User does not exist."}"#;
         check(zoom, Aim::Read, 400, gone, "Absent");
         check(zoom, Aim::Read, 400, b"{}", "Unavailable");

@@ -107,7 +107,7 @@ pub(super) fn refusal(aim: Aim, status: u16, detail: String) -> Heard {
         // Not-found may be a 400.
         Aim::Read if folded.contains("not exist") => Heard::Absent(detail),
         // A look-up that is refused says nothing about the account.
-        Aim::LookUp | Aim::Read => Heard::Unavailable(detail),
+        Aim::LookUp | Aim::List | Aim::Read => Heard::Unavailable(detail),
         Aim::Create if says_exists(&folded) => Heard::Exists(detail),
         Aim::Update | Aim::Switch | Aim::Delete if folded.contains("not exist") => {
             Heard::Absent(detail)

@@ -53,6 +53,7 @@ pub(super) fn link(application: &str, remote_id: Option<&str>) -> Link {
         fresh: false,
         removal: None,
         kept: false,
+        untaken: None,
     }
 }
 

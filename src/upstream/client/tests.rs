@@ -143,7 +143,7 @@ async fn requests_are_built_from_a_fixed_list() {
     let first = "GET /scim2/Users/k%26Kd HTTP/1.1";
     assert_eq!(heads[0], [first, coding, accept, bearer, &host, agent]);
     let first = "POST /scim2/Users?a=b%20c HTTP/1.1";
-    let (length, json) = ("content-length: 15", "content-type: application/json");
+    let (length, json) = ("content-length: 15", "content-type: application/scim+json");
     let want = [
         first,
         coding,

@@ -211,3 +211,33 @@ fn what_stands_if_nobody_lives_is_unsure() {
     }
     assert_eq!(edit.settled, []);
 }
+
+#[test]
+fn who_cannot_be_taken_out_stays_and_the_others_come_in() {
+    let changes = changes(270, 150);
+    let (outcome, edit, calls) = run(&changes, |call| match named(call) {
+        (true, _) => reply(204, ""),
+        (false, _) => reply(501, ""),
+    });
+    // One call found it out, and two brought the others in.
+    assert_eq!(calls, 3);
+    assert_eq!(
+        (outcome.added, outcome.removed, outcome.staying),
+        (120, 0, 150)
+    );
+    assert!(!outcome.open && outcome.end == End::Done);
+    assert_eq!((edit.settled.len(), edit.rows.len()), (270, 120));
+
+    // Known, it is not asked again.
+    let application = application("", "");
+    let mut exchange = Exchange::with(&application, "g", &changes, false);
+    while let Some(call) = exchange.step() {
+        assert!(named(&call).0);
+        exchange.hear(&reply(204, ""));
+    }
+    assert_eq!(exchange.end(None).staying, 150);
+    // An application that takes no members at all is another matter.
+    let (outcome, _, calls) = run(&changes, |_| reply(501, ""));
+    assert_eq!(calls, 2);
+    assert!(matches!(outcome.end, End::Unsupported(_)));
+}

@@ -42,6 +42,7 @@ pub(in crate::provision::group) fn link(remote_id: Option<&str>, origin: Origin)
         fresh: false,
         removal: None,
         kept: false,
+        untaken: None,
     }
 }
 
