@@ -232,6 +232,36 @@ async fn the_largest_answer_is_whole() {
 }
 
 #[tokio::test]
+async fn an_answer_that_costs_too_much_to_read_is_not_read() {
+    let items = |item: &str| {
+        let list = vec![item; ANSWER / (item.len() + 1)].join(",");
+        format!("[{list}]")
+    };
+    let answer = |body: String| async move {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        answer_to(Act::Send((head + &body).into_bytes())).await
+    };
+    // A hundred times their size in memory.
+    for item in [r#"{"":0}"#, "[0]", "0"] {
+        let answer = answer(items(item)).await;
+        assert!(
+            matches!(&answer, Answer::Lost(why) if why == "answer too large"),
+            "{item}"
+        );
+    }
+    // What a group's members and a list's users look like.
+    let member =
+        r#"{"value":"2819c223-7f76-453a-919d-413861904646","display":"Ada King","type":"User"}"#;
+    let user = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"id":"KDcuGIm1QgePTO8WbOqwIQ","userName":"ada@example.com","name":{"givenName":"Ada","familyName":"King"},"emails":[{"value":"ada@example.com","type":"work","primary":true}],"active":true}"#;
+    for item in [member, user] {
+        assert!(
+            matches!(answer(items(item)).await, Answer::Reply { .. }),
+            "{item}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_is_never_answered_is_lost_at_the_deadline() {
     let (url, mut told) = peer(vec![Act::Silence]).await;
     let (upstream, clock) = upstream(&url);
