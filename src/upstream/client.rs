@@ -300,17 +300,38 @@ fn hide(status: u16, body: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
     };
     let mut hidden = Vec::new();
     let mut rest = body.as_slice();
-    while let Some(at) = rest.windows(token.len()).position(|part| part == token) {
+    let found =
+        |rest: &[u8]| (0..rest.len()).find_map(|at| Some((at, spelled(rest.get(at..)?, token)?)));
+    while let Some((at, length)) = found(rest) {
         let (before, after) = rest.split_at(at);
         hidden.extend_from_slice(before);
         hidden.extend_from_slice(b"(token)");
-        rest = after.get(token.len()..).unwrap_or_default();
+        rest = after.get(length..).unwrap_or_default();
     }
     if hidden.is_empty() && rest.len() == body.len() {
         return body;
     }
     hidden.extend_from_slice(rest);
     hidden
+}
+
+/// How many bytes of `text` spell the token at its begin, as it stands or in JSON: PHP writes `\/`, Gson `\u003d`.
+fn spelled(text: &[u8], token: &[u8]) -> Option<usize> {
+    let mut length = 0;
+    for byte in token {
+        length += match text.get(length..)? {
+            [b'\\', escaped, ..] if escaped == byte => 2,
+            [b'\\', b'u', b'0', b'0', high, low, ..]
+                if std::str::from_utf8(&[*high, *low])
+                    .is_ok_and(|hex| u8::from_str_radix(hex, 16) == Ok(*byte)) =>
+            {
+                6
+            }
+            [plain, ..] if plain == byte => 1,
+            _ => return None,
+        };
+    }
+    Some(length)
 }
 
 fn method(method: call::Method) -> Method {

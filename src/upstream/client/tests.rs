@@ -436,3 +436,27 @@ fn a_token_that_no_header_can_carry_is_refused_without_showing_it() {
     );
     assert!(!format!("{:?}", fine.unwrap()).contains("s3cr3t"));
 }
+
+#[test]
+fn a_token_is_hidden_however_json_spells_it() {
+    let mut authorization = HeaderValue::from_static("Bearer aB3/x+9\\Q==");
+    authorization.set_sensitive(true);
+    for (said, shown) in [
+        (r"no aB3/x+9\Q==!", "no (token)!"),
+        // PHP, Gson, JSON's own.
+        (r#"{"m":"aB3\/x+9\\Q=="}"#, r#"{"m":"(token)"}"#),
+        (
+            r#"{"m":"aB3/x\u002b9\\Q\u003d\u003D."}"#,
+            r#"{"m":"(token)."}"#,
+        ),
+        (r"aB3/x+9\Q==aB3/x+9\Q==", "(token)(token)"),
+        (r"aB3/x+9\Q=", r"aB3/x+9\Q="),
+        (r"aB3\u012f", r"aB3\u012f"),
+        (r"aB3\u00", r"aB3\u00"),
+        ("", ""),
+    ] {
+        let hidden = hide(401, said.into(), &authorization);
+        assert_eq!(String::from_utf8(hidden).unwrap(), shown, "{said}");
+        assert_eq!(hide(200, said.into(), &authorization), said.as_bytes());
+    }
+}
