@@ -20,6 +20,7 @@ use super::shape::{
 };
 use super::value;
 use crate::scim::filter::{Bounds, Filter};
+use crate::scim::json;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -155,7 +156,7 @@ fn limits(table: Table<'_>) -> Limits {
         request_timeout: table.positive("request_timeout", seconds(30)),
         body: table.size("body", 1..=(256 << 20), 1 << 20),
         // The upper ends keep whatever walks such a value within its stack.
-        json_depth: table.integer("json_depth", 1..=128, 32),
+        json_depth: table.integer("json_depth", 1..=json::DEEPEST as u64, 32),
         filter_length: table.integer("filter_length", 1..=65_536, 4_096),
         filter_depth: table.integer("filter_depth", 1..=64, 16),
         patch_operations: table.integer("patch_operations", 1..=100_000, 1_000),

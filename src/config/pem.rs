@@ -208,4 +208,11 @@ mod tests {
             assert_eq!(good_until(&cut), None, "{length} bytes");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn anything_may_call_itself_a_certificate(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            let _read = good_until(&CertificateDer::from(bytes));
+        }
+    }
 }

@@ -246,7 +246,7 @@ when_unavailable = "queu"
         "4:12: server.base_url: found a URL that is neither https nor http, wanted a URL such as \"https://scim.example.com/scim/v2\"",
         "6:8: server.limits.page: found 1001, wanted a whole number from 1 to 1000",
         "7:8: server.limits.body: found \"1MB\", wanted a size such as \"1MiB\" (units: B, KiB, MiB, GiB, TiB); did you mean \"1MiB\"?",
-        "9:14: server.limits.json_depth: found 0, wanted a whole number from 1 to 128",
+        "9:14: server.limits.json_depth: found 0, wanted a whole number from 1 to 127",
         "11:10: admin.listen: found \"localhost:8081\", wanted an address and port such as \"127.0.0.1:8081\"; did you mean \"127.0.0.1:8081\"?",
         "12:12: admin.editable: found \"no\", wanted true or false; did you mean false?",
         "14:8: store.path: found 7, wanted a text in quotes; did you mean \"7\"?",

@@ -37,10 +37,17 @@ const JSON: &str = "application/json";
 /// Binds the socket for its owner alone, over a stale one that nobody answers on.
 ///
 /// # Errors
-/// The folder is not there, or another gateway answers on it.
+/// The folder is not there, another gateway answers on it, or there is something else than a socket.
 pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     if path.exists() {
+        // A path that was mistaken may be the data file's.
+        if !std::fs::metadata(path)?.file_type().is_socket() {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::AlreadyExists,
+                "something that is no socket is there",
+            ));
+        }
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(std::io::Error::new(
                 std::io::ErrorKind::AddrInUse,
@@ -192,4 +199,27 @@ fn fault(fault: &Fault) -> Response<Outgoing> {
 
 fn json(status: u16, body: Vec<u8>) -> Response<Outgoing> {
     Reply::new(status, Outgoing::whole(body)).send(JSON, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_stale_socket_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usher.sock");
+        drop(bind(&path).unwrap());
+        assert!(path.exists());
+        let listener = bind(&path).unwrap();
+        let answered = bind(&path).unwrap_err();
+        assert_eq!(answered.kind(), std::io::ErrorKind::AddrInUse);
+        drop(listener);
+
+        // admin.socket may name the wrong file, and what is in it may be all that there is.
+        let file = folder.path().join("usher.redb");
+        std::fs::write(&file, "precious").unwrap();
+        assert!(bind(&file).is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    }
 }

@@ -36,6 +36,9 @@ const ARRAY: usize = 144;
 /// Behind one entry more: its place, twice over for growth, and the allocation of its text.
 const ENTRY: usize = 96;
 
+/// The most levels that [`Bounds::depth`] can allow: serde_json, which reads what is stored too, takes no more.
+pub const DEEPEST: usize = 127;
+
 /// Bounds on the input.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -323,6 +326,17 @@ mod tests {
         check(b"[NaN]", Err("line 1"));
         check(b"\"\xff\"", Err("line 1"));
         check(br#""\ud800""#, Err("line 1"));
+    }
+
+    #[test]
+    fn the_deepest_that_may_be_configured_is_read() {
+        let bounds = Bounds {
+            depth: DEEPEST,
+            ..Bounds::default()
+        };
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(read(nested(DEEPEST).as_bytes(), bounds).is_ok());
+        assert!(read(nested(DEEPEST + 1).as_bytes(), bounds).is_err());
     }
 
     #[test]

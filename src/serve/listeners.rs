@@ -1,6 +1,8 @@
 //! The listeners of a gateway: opened, or taken over from the service manager.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -29,13 +31,16 @@ pub(super) struct Open {
 
 /// Opens what was not given.
 pub(super) async fn open(given: Inherited, config: &Config) -> Result<Open, StartError> {
-    let cannot = |what: &str, error: std::io::Error| {
+    let cannot = |what: &str, error: io::Error| {
         StartError::Listen(format!("cannot listen on {what}: {error}"))
     };
     let scim = bound(given.scim, config.server.listen).await?;
     let admin = bound(given.admin, config.admin.listen).await?;
     let unix = match given.socket {
-        Some(listener) => UnixListener::from_std(listener),
+        Some(listener) => {
+            guarded(&listener)?;
+            UnixListener::from_std(listener)
+        }
         None => console::bind(&config.admin.socket),
     };
     let unix = unix.map_err(|error| cannot(&config.admin.socket.display().to_string(), error))?;
@@ -83,6 +88,25 @@ fn exposed(config: &Config, scim: SocketAddr, admin: SocketAddr) -> Result<(), S
         return told("admin", admin, "[server.tls]");
     }
     Ok(())
+}
+
+/// The file's mode is all that guards the admin socket, and systemd makes one that everybody may write to (its
+/// `SocketMode` is 0666). Who may not write to it cannot connect.
+fn guarded(given: &std::os::unix::net::UnixListener) -> Result<(), StartError> {
+    let mode = given.local_addr().and_then(|address| {
+        let path = address.as_pathname();
+        let path =
+            path.ok_or_else(|| io::Error::other("it has no file whose mode would guard it"))?;
+        Ok(std::fs::metadata(path)?.permissions().mode())
+    });
+    let told = match mode {
+        Ok(mode) if mode & 0o022 == 0 => return Ok(()),
+        Ok(_) => String::from("is one that others may write to: SocketMode=0600"),
+        Err(error) => format!("cannot be looked at: {error}"),
+    };
+    Err(StartError::Config(format!(
+        "the admin socket that was given {told}"
+    )))
 }
 
 pub(super) fn beyond_loopback(address: SocketAddr) -> bool {

@@ -38,9 +38,9 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at once. Each may hold 64 KiB of the peer's messages and costs a signature, all before anybody has shown
 /// who they are. Many, because who waits for a turn behind silent peers waits as long as these may be silent.
 const HANDSHAKES: usize = 1_024;
-/// hyper's buffer for a head. Well above the caps of [`super::service`], whose answers explain themselves; over this
-/// one hyper answers with a bare 431.
-const BUFFER: usize = 64 * 1024;
+/// hyper's buffer for a head. Above the caps of [`super::service`], whose answers explain themselves; over this one hyper
+/// answers with a bare 431. Anybody may have half as much again of our memory with each connection, until the header timer.
+const BUFFER: usize = 32 * 1024;
 /// The same for HTTP/2, which counts 32 bytes more a line (RFC 9113 6.5.2) and the request's target with the head.
 const HEADER_LIST: u32 = 32 * 1024;
 /// Requests under way on one HTTP/2 connection.

@@ -25,12 +25,16 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::clock::{Clock, Timestamp};
 use crate::config::shape;
 use crate::provision::call::{self, Answer, Call};
+use crate::scim::json;
 use crate::upstream::connect::{Connector, causes, told};
 use crate::upstream::token::{self, Token};
 use crate::upstream::{rate_limits, retry_after};
 
 /// The largest body of an answer, in bytes.
 pub const ANSWER: usize = 4 * 1024 * 1024;
+/// What reading an answer may take of memory, in bytes. A body of nothing but `{"":0}` takes a hundred times its size,
+/// a list of users 25 times.
+const READING: usize = 32 * ANSWER;
 /// The largest head of an answer, in bytes.
 const HEAD: usize = 64 * 1024;
 /// A shorter token than this is not looked for in answers: it would be found in words that are no secret.
@@ -262,15 +266,22 @@ impl Upstream {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after::parse(value, self.clock.now()));
         let limits = rate_limits::read(&head.headers, self.clock.now());
-        match Limited::new(body, ANSWER).collect().await {
-            Ok(whole) => Answer::Reply {
-                status: head.status.as_u16(),
-                body: hide(head.status.as_u16(), whole.to_bytes().into(), authorization),
-                retry_after,
-                limits,
-            },
-            Err(error) if error.is::<LengthLimitError>() => Answer::Lost("answer too large".into()),
-            Err(error) => Answer::Lost(format!("the answer broke off: {}", causes(&*error))),
+        let too_large = || Answer::Lost("answer too large".into());
+        let body = match Limited::new(body, ANSWER).collect().await {
+            Ok(whole) => whole.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return too_large(),
+            Err(error) => {
+                return Answer::Lost(format!("the answer broke off: {}", causes(&*error)));
+            }
+        };
+        if json::weight(&body) > READING {
+            return too_large();
+        }
+        Answer::Reply {
+            status: head.status.as_u16(),
+            body: hide(head.status.as_u16(), body.into(), authorization),
+            retry_after,
+            limits,
         }
     }
 }
@@ -296,17 +307,38 @@ fn hide(status: u16, body: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
     };
     let mut hidden = Vec::new();
     let mut rest = body.as_slice();
-    while let Some(at) = rest.windows(token.len()).position(|part| part == token) {
+    let found =
+        |rest: &[u8]| (0..rest.len()).find_map(|at| Some((at, spelled(rest.get(at..)?, token)?)));
+    while let Some((at, length)) = found(rest) {
         let (before, after) = rest.split_at(at);
         hidden.extend_from_slice(before);
         hidden.extend_from_slice(b"(token)");
-        rest = after.get(token.len()..).unwrap_or_default();
+        rest = after.get(length..).unwrap_or_default();
     }
     if hidden.is_empty() && rest.len() == body.len() {
         return body;
     }
     hidden.extend_from_slice(rest);
     hidden
+}
+
+/// How many bytes of `text` spell the token at its begin, as it stands or in JSON: PHP writes `\/`, Gson `\u003d`.
+fn spelled(text: &[u8], token: &[u8]) -> Option<usize> {
+    let mut length = 0;
+    for byte in token {
+        length += match text.get(length..)? {
+            [b'\\', escaped, ..] if escaped == byte => 2,
+            [b'\\', b'u', b'0', b'0', high, low, ..]
+                if std::str::from_utf8(&[*high, *low])
+                    .is_ok_and(|hex| u8::from_str_radix(hex, 16) == Ok(*byte)) =>
+            {
+                6
+            }
+            [plain, ..] if plain == byte => 1,
+            _ => return None,
+        };
+    }
+    Some(length)
 }
 
 fn method(method: call::Method) -> Method {

@@ -19,7 +19,7 @@ use rustls::{CertificateError, ClientConfig, ConfigBuilder, RootCertStore, Wants
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::value;
 
 /// How long connecting may take: the name, TCP and the TLS handshake together.
@@ -224,110 +224,9 @@ fn in_words(error: &rustls::Error, own_authority: bool) -> String {
     }
 }
 
-/// When a certificate (DER) ends. `None` if it does not read; rustls has looked at all that matters for trust, so this
-/// reads just as far as it needs (RFC 5280 4.1).
-pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
-    let certificate = first(certificate)?.content(0x30)?;
-    let tbs = first(certificate)?.content(0x30)?;
-    // The version is optional; serial number, signature algorithm and issuer come before the validity.
-    let version = first(tbs)?;
-    let mut rest = if version.tag == 0xa0 {
-        version.rest
-    } else {
-        tbs
-    };
-    for tag in [0x02, 0x30, 0x30] {
-        let passed = first(rest)?;
-        passed.content(tag)?;
-        rest = passed.rest;
-    }
-    let validity = first(rest)?.content(0x30)?;
-    let Element { tag, content, .. } = first(first(validity)?.rest)?;
-    let digits = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
-    // UTCTime has two digits of the year: 50 to 99 are of the last century (RFC 5280 4.1.2.5.1).
-    let digits = match (tag, digits.get(..2)?) {
-        (0x17, year) if year >= "50" => format!("19{digits}"),
-        (0x17, _) => format!("20{digits}"),
-        _ => digits.to_owned(),
-    };
-    let part = |range| digits.get::<std::ops::Range<usize>>(range);
-    Timestamp::parse(&format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(0..4)?,
-        part(4..6)?,
-        part(6..8)?,
-        part(8..10)?,
-        part(10..12)?,
-        part(12..14)?
-    ))
-}
-
-/// A DER element, and what comes after it (X.690 8.1).
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-    rest: &'a [u8],
-}
-
-impl<'a> Element<'a> {
-    /// The content, if it is of this tag.
-    fn content(&self, tag: u8) -> Option<&'a [u8]> {
-        (self.tag == tag).then_some(self.content)
-    }
-}
-
-/// The first element.
-fn first(der: &[u8]) -> Option<Element<'_>> {
-    let (tag, der) = der.split_first()?;
-    let (first, der) = der.split_first()?;
-    let (length, der) = if *first < 0x80 {
-        (usize::from(*first), der)
-    } else {
-        let count = usize::from(first & 0x7f);
-        if count > 4 {
-            return None;
-        }
-        let (bytes, der) = der.split_at_checked(count)?;
-        let length = bytes
-            .iter()
-            .fold(0, |length, byte| length << 8 | usize::from(*byte));
-        (length, der)
-    };
-    let (content, rest) = der.split_at_checked(length)?;
-    Some(Element {
-        tag: *tag,
-        content,
-        rest,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn certificates_tell_their_end() {
-        for (year, text) in [
-            (2031, "2031-02-03T00:00:00.000Z"),
-            (2062, "2062-02-03T00:00:00.000Z"),
-        ] {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-            params.not_after = rcgen::date_time_ymd(year, 2, 3);
-            let der = params.self_signed(&key).unwrap().der().to_vec();
-            assert_eq!(not_after(&der).map(Timestamp::rfc3339), Some(text.into()));
-            for cut in 0..der.len().min(200) {
-                assert!(not_after(&der[..cut]).is_none());
-            }
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn anything_may_call_itself_a_certificate(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
-            let _read = not_after(&bytes);
-        }
-    }
 
     #[test]
     fn without_roots_of_the_system_those_built_in_are_trusted() {

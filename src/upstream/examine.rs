@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use hyper::Uri;
+use rustls::pki_types::CertificateDer;
 use tokio::net::lookup_host;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::shape;
+use crate::config::{pem, shape};
 use crate::provision::call::{Answer, Call, Class, Method};
 use crate::provision::pace::{self, Heard};
 use crate::upstream::client::Upstream;
-use crate::upstream::connect::{CONNECT, not_after};
+use crate::upstream::connect::CONNECT;
 use crate::upstream::gate::{Gate, Turn};
 use crate::upstream::trial::{Connected, Findings, Had};
 
@@ -44,7 +45,10 @@ pub async fn examine(
     }
     let tls = application.base_url.starts_with("https://");
     let knocked = upstream.knock().await.map(|chain| {
-        let ends = chain.first().and_then(|der| not_after(der));
+        let leaf = chain
+            .first()
+            .map(|der| CertificateDer::from(der.as_slice()));
+        let ends = leaf.as_ref().and_then(pem::good_until);
         if tls {
             Connected::Tls(ends)
         } else {

@@ -81,8 +81,16 @@ pub fn token(data: &[u8]) {
         Err(refused) => {
             assert_eq!(wanted, None);
             assert_eq!(refused.status, status);
-            refused.said.as_deref().into_iter().for_each(shown);
             let told = refused.to_string();
+            let said = told
+                .strip_prefix("no token: ")
+                .and_then(|told| told.strip_prefix(refused.advice()));
+            let said = said.and_then(|said| said.strip_prefix(&format!(" (status {status}")));
+            shown(
+                said.unwrap_or(&told)
+                    .trim_start_matches(": ")
+                    .trim_end_matches(')'),
+            );
             assert!(told.contains(refused.advice()) && told.contains(&status.to_string()));
         }
     }

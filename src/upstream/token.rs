@@ -289,13 +289,16 @@ impl Source {
                 return Err((text, retry_after));
             }
         };
-        read(status, &body).map_err(|refused| (self.hide(&refused.to_string()), retry_after))
+        read(status, &body).map_err(|mut refused| {
+            // Before it is shortened: a part of a secret would not be found.
+            refused.said = refused.said.map(|said| self.hide(said));
+            (refused.to_string(), retry_after)
+        })
     }
 
     /// An endpoint may repeat what it was sent.
-    fn hide(&self, text: &str) -> String {
+    fn hide(&self, mut text: String) -> String {
         let Secret(secret) = &self.0.client_secret;
-        let mut text = text.to_owned();
         let basic = self.0.authorization.to_str().ok();
         let basic = basic.and_then(|basic| basic.strip_prefix("Basic "));
         for secret in basic.into_iter().chain([secret.as_str()]) {

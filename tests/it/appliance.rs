@@ -301,11 +301,13 @@ import os, socket, sys
 kinds, usher = sys.argv[1].split(','), sys.argv[2:]
 made = []
 for kind in kinds:
-    family = socket.AF_UNIX if kind == 'unix' else socket.AF_INET
+    family = socket.AF_UNIX if kind in ('unix', 'open') else socket.AF_INET
     made.append(socket.socket(family, socket.SOCK_DGRAM if kind == 'udp' else socket.SOCK_STREAM))
     host = '0.0.0.0' if kind == 'any' else '127.0.0.1'
-    made[-1].bind('given.sock' if kind == 'unix' else (host, 0))
-    if kind in ('tcp', 'any', 'unix'):
+    made[-1].bind('given.sock' if family == socket.AF_UNIX else (host, 0))
+    if family == socket.AF_UNIX:
+        os.chmod('given.sock', 0o666 if kind == 'open' else 0o600)
+    if kind in ('tcp', 'any', 'unix', 'open'):
         made[-1].listen()
 with open('given.txt', 'w') as out:
     for one in made:
@@ -393,6 +395,7 @@ async fn sockets_of_a_wrong_kind_are_refused() {
         ("tcp,tcp,unix,tcp", "4 sockets were given"),
         ("any", "the SCIM socket that was given is on 0.0.0.0:"),
         ("tcp,any", "the admin socket that was given is on 0.0.0.0:"),
+        ("tcp,tcp,open", "that others may write to: SocketMode=0600"),
     ] {
         let site = Site::new(&Plan::default());
         let Some(running) = given(&site, kinds) else {

@@ -232,6 +232,36 @@ async fn the_largest_answer_is_whole() {
 }
 
 #[tokio::test]
+async fn an_answer_that_costs_too_much_to_read_is_not_read() {
+    let items = |item: &str| {
+        let list = vec![item; ANSWER / (item.len() + 1)].join(",");
+        format!("[{list}]")
+    };
+    let answer = |body: String| async move {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        answer_to(Act::Send((head + &body).into_bytes())).await
+    };
+    // A hundred times their size in memory.
+    for item in [r#"{"":0}"#, "[0]", "0"] {
+        let answer = answer(items(item)).await;
+        assert!(
+            matches!(&answer, Answer::Lost(why) if why == "answer too large"),
+            "{item}"
+        );
+    }
+    // What a group's members and a list's users look like.
+    let member =
+        r#"{"value":"2819c223-7f76-453a-919d-413861904646","display":"Ada King","type":"User"}"#;
+    let user = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"id":"KDcuGIm1QgePTO8WbOqwIQ","userName":"ada@example.com","name":{"givenName":"Ada","familyName":"King"},"emails":[{"value":"ada@example.com","type":"work","primary":true}],"active":true}"#;
+    for item in [member, user] {
+        assert!(
+            matches!(answer(items(item)).await, Answer::Reply { .. }),
+            "{item}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_is_never_answered_is_lost_at_the_deadline() {
     let (url, mut told) = peer(vec![Act::Silence]).await;
     let (upstream, clock) = upstream(&url);
@@ -405,4 +435,28 @@ fn a_token_that_no_header_can_carry_is_refused_without_showing_it() {
         Clock::manual(START),
     );
     assert!(!format!("{:?}", fine.unwrap()).contains("s3cr3t"));
+}
+
+#[test]
+fn a_token_is_hidden_however_json_spells_it() {
+    let mut authorization = HeaderValue::from_static("Bearer aB3/x+9\\Q==");
+    authorization.set_sensitive(true);
+    for (said, shown) in [
+        (r"no aB3/x+9\Q==!", "no (token)!"),
+        // PHP, Gson, JSON's own.
+        (r#"{"m":"aB3\/x+9\\Q=="}"#, r#"{"m":"(token)"}"#),
+        (
+            r#"{"m":"aB3/x\u002b9\\Q\u003d\u003D."}"#,
+            r#"{"m":"(token)."}"#,
+        ),
+        (r"aB3/x+9\Q==aB3/x+9\Q==", "(token)(token)"),
+        (r"aB3/x+9\Q=", r"aB3/x+9\Q="),
+        (r"aB3\u012f", r"aB3\u012f"),
+        (r"aB3\u00", r"aB3\u00"),
+        ("", ""),
+    ] {
+        let hidden = hide(401, said.into(), &authorization);
+        assert_eq!(String::from_utf8(hidden).unwrap(), shown, "{said}");
+        assert_eq!(hide(200, said.into(), &authorization), said.as_bytes());
+    }
 }

@@ -62,7 +62,7 @@ pub struct Refused {
     pub why: Why,
     /// The HTTP status.
     pub status: u16,
-    /// The endpoint's own words, shortened, in visible characters.
+    /// The endpoint's own words, in visible characters. They are shortened where they are shown.
     pub said: Option<String>,
 }
 
@@ -104,7 +104,10 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no token: {}", self.advice())?;
         match &self.said {
-            Some(said) => write!(f, " (status {}: {said})", self.status),
+            Some(said) => {
+                let said: String = said.chars().take(WORDS).collect();
+                write!(f, " (status {}: {said})", self.status)
+            }
             None => write!(f, " (status {})", self.status),
         }
     }
@@ -230,13 +233,13 @@ fn refused(status: u16, body: Option<&Value>) -> Refused {
     Refused {
         why,
         status,
-        said: shown.map(shortened),
+        said: shown.map(visible),
     }
 }
 
-fn shortened(words: &str) -> String {
+fn visible(words: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
-    words.chars().take(WORDS).map(visible).collect()
+    words.chars().map(visible).collect()
 }
 
 #[cfg(test)]
@@ -378,7 +381,8 @@ mod tests {
         assert_eq!(said.said.as_deref(), Some("no   [31mway"));
         let long = format!("{{\"message\":\"{}\"}}", "\u{e9}".repeat(1_000));
         let long = read(400, long.as_bytes()).expect_err("refused");
-        assert_eq!(long.said.map(|said| said.chars().count()), Some(WORDS));
+        let shown = long.to_string().matches('\u{e9}').count();
+        assert_eq!(shown, WORDS);
     }
 
     proptest! {

@@ -330,6 +330,19 @@ async fn a_refusal_is_everybodys_and_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_repeated_is_hidden_wherever_the_text_is_cut() {
+    for before in 180..210 {
+        for secret in [SECRET, BASIC] {
+            let echo = format!("{}{secret}", ".".repeat(before));
+            let body = format!("{{\"reason\":\"{echo}\",\"error\":\"invalid_client\"}}");
+            let town = town(vec![http("400 Bad Request", "", &body)], Vec::new()).await;
+            let why = town.not_sent().await;
+            assert!(!why.contains(&secret[..3]), "{before}: {why}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_retry_after_is_obeyed_even_by_a_test() {
     let slow = http("429 Slow", "Retry-After: 7\r\n", "{}");
     let mut town = town(vec![slow, grant("t1", 60)], vec![fine()]).await;
