@@ -110,6 +110,12 @@ impl Engine {
         let Some(mut sweep) = found else {
             return Ok(true);
         };
+        if sweep.generation > self.generation {
+            // A reload has begun it, and ends this loop in a moment: what would be counted and planned here is what was
+            // wanted before. Nothing is sent until then either.
+            rests.send_replace(true);
+            return Ok(true);
+        }
         if sweep.phase == SweepPhase::Counting {
             tracing::info!(
                 application = name,
