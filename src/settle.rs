@@ -448,6 +448,7 @@ impl Engine {
             });
             if again && !renewed {
                 renewed = true;
+                permit.made_again(status);
                 continue;
             }
             return Ok(Carried {
