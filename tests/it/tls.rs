@@ -510,7 +510,7 @@ async fn a_reload_that_is_refused_leaves_the_certificate_as_it_was() {
     let tls = serving.tls.as_ref().unwrap();
     let before = tls.ends();
     let renewed = secured.issuer.issue(|params| {
-        params.not_after = rcgen::date_time_ymd(2090, 1, 1);
+        params.not_after = date_time_ymd(2090, 1, 1);
     });
     let mut wanted = secured.house.config(&Plan {
         tables: secured.tls.clone(),
