@@ -308,14 +308,21 @@ impl Serving {
         };
         let applications = building.await.map_err(|died| vec![died.to_string()])??;
         // What can be refused comes before what cannot be taken back. TLS switched on or off needs a restart.
-        if let (Some(acceptor), Some(tls)) = (&self.tls, &config.server.tls) {
-            acceptor.replace(tls).map_err(|why| vec![why])?;
-        }
+        let certificate = match (&self.tls, &config.server.tls) {
+            (Some(acceptor), Some(tls)) => {
+                let next = acceptor.next(tls).map_err(|why| vec![why])?;
+                Some((acceptor, next))
+            }
+            _ => None,
+        };
         let InForce { generation, sweeps } = engine
             .store
             .configure(Engine::configuration(&config))
             .await
             .map_err(|why| vec![why.to_string()])?;
+        if let Some((acceptor, next)) = certificate {
+            acceptor.put(next);
+        }
         let next = Arc::new(engine.beside(config.limits.clone(), applications, generation));
         next.store.keep_reads(config.journal.keep_reads);
         self.gateway.swap(Running {

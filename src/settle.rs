@@ -456,6 +456,7 @@ impl Engine {
             });
             if again && !renewed {
                 renewed = true;
+                permit.made_again(status);
                 continue;
             }
             return Ok(Carried {

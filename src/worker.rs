@@ -17,6 +17,12 @@ use crate::upstream::gate::{Permit, Turn};
 /// After this, a mark whose turn failed for a reason of ours (claims, a full queue) is looked at again.
 const SOON: Duration = Duration::from_secs(1);
 
+/// How long a mark stands aside whose resource cannot be read.
+const ASIDE: Duration = Duration::from_secs(60);
+
+/// So many stand aside at most: where more cannot be read it is not about one row.
+const FEW: usize = 100;
+
 /// A class that has to wait longer than this does not stop what needs another.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -45,6 +51,8 @@ async fn run(
 ) {
     let mut busy: JoinSet<Handle> = JoinSet::new();
     let mut taken: Vec<Handle> = Vec::new();
+    // A damaged row must not keep everybody else waiting.
+    let (mut aside, mut until): (Vec<Handle>, _) = (Vec::new(), Timestamp::NEVER);
     let mut permit: Option<Permit> = None;
     let mut committed = engine.store.committed();
     // Nothing is sent on the strength of what was restored before a person says that it is right.
@@ -54,10 +62,14 @@ async fn run(
     }
     while !*drain.borrow() {
         committed.mark_unchanged();
+        if until <= engine.clock.now() {
+            aside.clear();
+            until = Timestamp::NEVER;
+        }
         let picked = if *rests.borrow_and_update() {
             Ok(Picked::Until(Timestamp::NEVER))
         } else {
-            pick(&engine, &application, &taken, permit.as_ref())
+            pick(&engine, &application, &taken, &aside, permit.as_ref())
         };
         let (wake, line) = match picked {
             Ok(Picked::Mark { handle, calls }) => {
@@ -72,8 +84,14 @@ async fn run(
                 continue;
             }
             Ok(Picked::Line(class)) => (None, Some(class)),
-            Ok(Picked::Until(due)) => (Some(due), None),
-            Err(fault) => {
+            Ok(Picked::Aside(handle, fault)) if aside.len() < FEW => {
+                tracing::error!(application = application.plan.name(), handle = handle.0, error = %fault, "what is marked cannot be read: it stands aside");
+                aside.push(handle);
+                until = until.min(engine.clock.now().plus(ASIDE));
+                continue;
+            }
+            Ok(Picked::Until(due)) => (Some(due.min(until)), None),
+            Ok(Picked::Aside(_, fault)) | Err(fault) => {
                 tracing::error!(application = application.plan.name(), error = %fault, "the worker cannot read its marks");
                 (Some(engine.clock.now().plus(SOON)), None)
             }
@@ -120,6 +138,8 @@ async fn stand(engine: &Engine, application: &Application, line: Option<Class>) 
 enum Picked {
     /// This one has its turn; whether it calls the application, and so uses the permit.
     Mark { handle: Handle, calls: bool },
+    /// This one is first, and cannot be read.
+    Aside(Handle, Fault),
     /// The first one that is due has to stand in this line.
     Line(Class),
     /// Nothing to do before then, or before a commit sets a mark.
@@ -132,6 +152,7 @@ fn pick(
     engine: &Engine,
     application: &Application,
     taken: &[Handle],
+    aside: &[Handle],
     permit: Option<&Permit>,
 ) -> Result<Picked, Fault> {
     let name = application.plan.name();
@@ -152,12 +173,20 @@ fn pick(
         return Ok(Picked::Until(until));
     }
     let view = engine.store.view()?;
-    let Some(handle) = view.next(name, now, taken)? else {
+    let next = match aside {
+        [] => view.next(name, now, taken)?,
+        _ => view.next(name, now, &[taken, aside].concat())?,
+    };
+    let Some(handle) = next else {
         let next = view.next_due(name)?.filter(|due| *due > now);
         return Ok(Picked::Until(next.unwrap_or(Timestamp::NEVER)));
     };
     drop(view);
-    let picked = match engine.foresee(handle, application)? {
+    let foreseen = match engine.foresee(handle, application) {
+        Ok(foreseen) => foreseen,
+        Err(fault) => return Ok(Picked::Aside(handle, fault)),
+    };
+    let picked = match foreseen {
         None => Picked::Mark {
             handle,
             calls: false,

@@ -37,6 +37,13 @@ pub struct Acceptor {
     clock: Clock,
 }
 
+/// What handshakes will go by.
+#[derive(Debug)]
+pub struct Next {
+    config: Arc<ServerConfig>,
+    ends: Timestamp,
+}
+
 /// A handshake that is done.
 pub(super) struct Secured {
     pub(super) stream: TlsStream<TcpStream>,
@@ -66,10 +73,23 @@ impl Acceptor {
     /// # Errors
     /// What is wrong with its files; nothing is replaced then.
     pub fn replace(&self, tls: &Tls) -> Result<(), String> {
+        self.put(self.next(tls)?);
+        Ok(())
+    }
+
+    /// What [`Acceptor::put`] puts in force: all that can go wrong goes wrong here.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub fn next(&self, tls: &Tls) -> Result<Next, String> {
         let (config, ends) = config(tls, &self.clock)?;
+        Ok(Next { config, ends })
+    }
+
+    /// Has new handshakes go by it.
+    pub fn put(&self, Next { config, ends }: Next) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         self.ends.store(ends.0, Ordering::Relaxed);
-        Ok(())
     }
 
     /// When the certificate that new handshakes show ends, if that could be read.

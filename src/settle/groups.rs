@@ -460,6 +460,7 @@ impl GroupTurn<'_> {
         after.set_link(self.name(), weighed.link.clone());
         let mut change = ChangeSet {
             settles,
+            generation: self.engine.generation,
             ..ChangeSet::default()
         };
         change.marks.extend(mark(

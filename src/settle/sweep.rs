@@ -22,7 +22,9 @@ use crate::provision::link::Uncertain;
 use crate::provision::plan::{self, Act, Decision};
 use crate::provision::weigh;
 use crate::scim::{Handle, Kind, Resource};
-use crate::store::{ChangeSet, Lane, Mark, MarkEdit, Sweep, SweepPhase, SweepStep, View};
+use crate::store::{
+    ChangeSet, Compared, Lane, Mark, MarkEdit, SentEdit, Sweep, SweepPhase, SweepStep, View,
+};
 
 /// Resources that are planned in one go, and at most marked in one transaction.
 const SLICE: usize = 500;
@@ -110,6 +112,12 @@ impl Engine {
         let Some(mut sweep) = found else {
             return Ok(true);
         };
+        if sweep.generation > self.generation {
+            // A reload has begun it, and ends this loop in a moment: what would be counted and planned here is what was
+            // wanted before. Nothing is sent until then either.
+            rests.send_replace(true);
+            return Ok(true);
+        }
         if sweep.phase == SweepPhase::Counting {
             tracing::info!(
                 application = name,
@@ -329,6 +337,15 @@ impl Engine {
                 sent: now,
             });
             uncertain.sent = now;
+            if after.kind == Kind::Group && link.remote_id.is_some() {
+                // So are its members, each of them.
+                change.sent.push(SentEdit {
+                    application: name.to_owned(),
+                    group: after.handle,
+                    compared: Some(Compared::To(Handle(0))),
+                    ..SentEdit::default()
+                });
+            }
             after.set_link(name, Some(link));
         }
         let decision = decide(application, &after, now);

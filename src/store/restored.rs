@@ -213,6 +213,9 @@ fn doubt_links(
             intended: since,
             sent: since,
         });
+        if before.kind == Kind::Group && link.remote_id.is_some() {
+            transaction.compare_again(&link.application, before.handle)?;
+        }
         // A mark that stands is due when it is due, and finds the link uncertain then: what is held stays held.
         let key = keys::mark(before.handle, &link.application);
         if transaction.mark(&key)?.is_none() {

@@ -150,6 +150,17 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// What was sent of a group's members is not certain any more: all of them are compared again, by a link that is not
+    /// certain either.
+    pub(super) fn compare_again(
+        &mut self,
+        application: &str,
+        group: Handle,
+    ) -> Result<(), Trouble> {
+        let key = compare_key(application, group);
+        self.put_key(&key, 0_u64.to_be_bytes().to_vec())
+    }
+
     fn next_generation(&mut self) -> u64 {
         let generation = self.head.next_generation;
         self.head.next_generation = generation.saturating_add(1);
@@ -211,8 +222,7 @@ impl Transaction<'_> {
                         self.forget(application, resource.handle)?;
                     }
                     if new.is_some() {
-                        let key = compare_key(application, resource.handle);
-                        self.put_key(&key, 0_u64.to_be_bytes().to_vec())?;
+                        self.compare_again(application, resource.handle)?;
                         self.doubtful
                             .insert((resource.handle, application.to_owned()));
                     }

@@ -23,6 +23,9 @@ pub struct Sweep {
     pub application: String,
     /// Tells it from every other one.
     pub number: u64,
+    /// The generation of the configuration that was in force when it began. An older one knows nothing of what it is about.
+    #[serde(default)]
+    pub generation: u64,
     /// Nothing is certain of what was sent: every link becomes uncertain, so that its account is read back first.
     pub doubt: bool,
     /// What it is at.
@@ -150,6 +153,7 @@ impl Transaction<'_> {
         let sweep = Sweep {
             application: application.to_owned(),
             number,
+            generation: self.in_force()?.generation,
             // A doubt that was not gone through yet stays one.
             doubt: doubt || before.is_some_and(|before| before.doubt),
             phase: SweepPhase::Counting,

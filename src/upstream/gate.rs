@@ -304,6 +304,12 @@ impl State {
         Entry::Go(probe)
     }
 
+    fn count(&mut self, class: Class, status: Option<u16>) {
+        if let Some(calls) = self.calls[index(class)].get_mut(view::outcome(status)) {
+            *calls += 1;
+        }
+    }
+
     fn heard(&mut self, class: Class, sent: Timestamp, now: Timestamp, heard: &Heard) {
         self.health = self.health.heard(now, heard);
         self.since = match self.health.failures {
@@ -390,9 +396,7 @@ impl Permit {
             state.kept(self.class).pace.grant(per_second);
         }
         state.heard(self.class, self.taken, now, heard);
-        if let Some(calls) = state.calls[index(self.class)].get_mut(view::outcome(status)) {
-            *calls += 1;
-        }
+        state.count(self.class, status);
         state.last = Some(Last {
             at: now,
             status,
@@ -400,6 +404,11 @@ impl Permit {
         });
         // Dropping `self` wakes who waits, after the lock is gone.
         drop(state);
+    }
+
+    /// Ends a call that is made once more, with another token: it was made, and shows nothing about the application.
+    pub fn made_again(self, status: Option<u16>) {
+        self.gate.0.lock().count(self.class, status);
     }
 
     /// Whether this call finds out if the application is back.

@@ -260,6 +260,59 @@ async fn what_was_restored_only_reads_until_it_is_confirmed_and_then_converges()
     assert_eq!(json(&nothing), json!({"confirmed": null}));
 }
 
+/// Zoom shows a group's members to nobody: what was sent of them is as old as the backup, and is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_groups_are_what_the_restored_directory_says() {
+    let pushing = Plan {
+        tables: String::from("[application.groups]\npush = ['*']"),
+        ..Plan::default()
+    };
+    let house = House::with(pushing).await;
+    let made = house
+        .ask("POST", "/Users", Some(&user("ada@x.example")))
+        .await;
+    let ada = made.expect(201).id();
+    let staff = json!({"displayName": "Staff", "members": [{"value": ada}]});
+    let made = house.ask("POST", "/Groups", Some(&staff)).await;
+    let staff = format!("/Groups/{}", made.expect(201).id());
+    house.settled().await;
+    let members = |house: &House| house.sandbox.state().group("Staff").expect("there").1.len();
+    assert_eq!(members(&house), 1);
+    let written = usher(house.folder(), "backup b --socket usher.sock").await;
+    assert_eq!(written.code, 0, "{}", written.err);
+    let nobody = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{"op": "remove", "path": "members"}]
+    });
+    let emptied = house.ask("PATCH", &staff, Some(&nobody)).await;
+    assert!(emptied.status < 300, "{emptied:?}");
+    house.settled().await;
+    assert_eq!(members(&house), 0);
+    let house = house
+        .restart_after(|folder| {
+            let done = run(folder, "restore b --store usher.redb");
+            assert_eq!(done.code, 0, "{}", done.err);
+        })
+        .await;
+    let sure = usher(house.folder(), "confirm --yes --socket usher.sock").await;
+    assert_eq!(sure.code, 0, "{}", sure.err);
+    house.settled().await;
+    assert_eq!(members(&house), 1, "ada is in again");
+
+    // The same without a restore: where nothing is certain any more.
+    let (_, there) = house.sandbox.state().group("Staff").expect("there");
+    let calls = house.sandbox.state().calls().len();
+    let engine = house.serving.gateway.engine().expect("it is open");
+    engine.store.begin_sweep("zoom", true).await.expect("begun");
+    house.settled().await;
+    let calls = house.sandbox.state().calls().split_off(calls);
+    let named = |text: &Value| text.to_string().contains(&there[0]);
+    let again = |call: &usher::sandbox::Seen| {
+        call.path.starts_with("/Groups/") && call.body.as_ref().is_some_and(named)
+    };
+    assert!(calls.iter().any(again), "{calls:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_way_there_and_back_by_processes_alone() {
     let site = Site::new(&Plan {

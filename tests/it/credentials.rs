@@ -268,6 +268,10 @@ async fn a_token_that_zoom_voided_is_renewed_once_and_both_calls_are_on_the_reco
     assert_eq!(statuses, [Some(401), Some(201), Some(200)], "{row:?}");
     let methods: Vec<_> = row.calls.iter().map(|call| call.method.as_str()).collect();
     assert_eq!(methods, ["POST", "POST", "GET"]);
+    let engine = gateway.serving.gateway.engine().expect("it is open");
+    let gate = engine.applications[0].gate.snapshot(engine.clock.now());
+    let counted: u64 = gate.calls.iter().flatten().sum();
+    assert_eq!(counted, 3, "as in the journal: {:?}", gate.calls);
     assert_eq!(gateway.told().0, "success");
     assert_eq!(sandbox.state().accounts().len(), 1);
     assert_eq!(endpoint.seen().len(), 2);

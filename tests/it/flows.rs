@@ -7,7 +7,7 @@ use usher::journal::record::Status;
 use usher::journal::report::Query;
 use usher::sandbox::{Fault, Options, Quirks, What};
 
-use crate::house::{House, Plan};
+use crate::house::{House, PATIENCE, Plan};
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
@@ -1022,7 +1022,7 @@ async fn an_outage_is_queued_or_refused_and_never_a_4xx() {
             committed.changed().await.expect("the store lives");
         }
     };
-    tokio::time::timeout(crate::house::PATIENCE, arrived)
+    tokio::time::timeout(PATIENCE, arrived)
         .await
         .expect("sent once it is back");
     assert_eq!(sandbox.state().accounts().len(), 5, "nobody twice");
@@ -1472,4 +1472,62 @@ async fn every_write_is_in_the_journal_and_the_chain_holds() {
         !bytes.windows(6).any(|window| window == b"canary"),
         "passwords never leave memory"
     );
+}
+
+/// A row that does not read is its own trouble, and nobody else's: whoever stands in line behind it goes on.
+#[tokio::test]
+async fn a_damaged_row_keeps_nobody_else_waiting() {
+    let house = House::with(Plan {
+        pace: Some((100_000, 100_000, 1)),
+        ..Plan::default()
+    })
+    .await;
+    house.sandbox.state().fail_next(Fault {
+        calls: 1_000,
+        matching: None,
+        what: What::Status {
+            status: 503,
+            retry_after: None,
+            body: None,
+        },
+    });
+    for name in ["ada@x.example", "bob@x.example"] {
+        let made = house.ask_in_time("POST", "/Users", Some(&user(name))).await;
+        made.expect(201);
+    }
+    // Whoever is first in line.
+    let engine = house.serving.gateway.engine().expect("it is open");
+    let later = house.clock.now().plus(WEEK);
+    let due = engine.store.view().expect("a view").due("zoom", later, 9);
+    let due = due.expect("marks");
+    assert_eq!(due.len(), 2);
+    let first = due[0].handle.0;
+    drop(engine);
+    let house = house
+        .restart_after(|folder| {
+            const ROWS: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("rows");
+            let db = redb::Database::open(folder.join("usher.redb")).expect("a data file");
+            let transaction = db.begin_write().expect("writes");
+            {
+                let mut rows = transaction.open_table(ROWS).expect("rows");
+                let row = redb::ReadableTable::get(&rows, first).expect("reads");
+                let mut bytes = row.expect("a row").value().to_vec();
+                *bytes.last_mut().expect("bytes") ^= 1;
+                rows.insert(first, bytes.as_slice()).expect("written");
+            }
+            transaction.commit().expect("on disk");
+        })
+        .await;
+    house.sandbox.state().reset();
+    let engine = house.serving.gateway.engine().expect("it is open");
+    let mut committed = engine.store.committed();
+    house.clock.advance(WEEK);
+    let goes_on = async {
+        while house.sandbox.state().accounts().is_empty() {
+            committed.changed().await.expect("the store lives");
+        }
+    };
+    tokio::time::timeout(PATIENCE, goes_on)
+        .await
+        .expect("the other one is not kept waiting");
 }

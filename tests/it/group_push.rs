@@ -642,6 +642,33 @@ async fn another_configuration_brings_groups_there_and_takes_them_away() {
     assert_eq!(members(&on, "Zoom-A"), ["ada"], "the switch is on again");
 }
 
+/// What a turn of before puts off is looked at again by the rules of now.
+#[tokio::test]
+async fn a_turn_under_way_at_a_reload_is_asked_about_again() {
+    let house = House::with(pushing("['*']", "")).await;
+    fail(&house, Method::Get, "/Groups", What::Hold);
+    let refused = What::Status {
+        status: 400,
+        retry_after: None,
+        body: None,
+    };
+    fail(&house, Method::Post, "/Groups", refused);
+    group(&house, "Staff", &[]).await;
+    house.sandbox.state().arrived(1).await;
+    let reloaded = house.reload(&pushing("['S*']", "")).await;
+    assert_eq!(reloaded.generation, 2);
+    // It marks everybody first: what the turn leaves comes after that.
+    let engine = house.serving.gateway.engine().unwrap();
+    until(&house, || {
+        let view = engine.store.view().unwrap();
+        view.sweep("zoom").unwrap().is_none()
+    })
+    .await;
+    house.sandbox.state().release();
+    house.settled().await;
+    assert!(house.sandbox.state().group("Staff").is_some());
+}
+
 #[tokio::test]
 async fn rules_give_a_group_its_name() {
     let rules = "[[application.map.group]]\nto = \"displayName\"\nfrom = \"$.displayName\"\ntransform = [{ prefix = \"idp-\" }]";

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use usher::journal::record::Status;
 use usher::journal::report::Query;
 use usher::sandbox::{Fault, What};
+use usher::settle::Engine;
 use usher::store::SweepPhase;
 
 use crate::house::{House, PATIENCE, Plan, TOKEN, text};
@@ -420,6 +421,32 @@ async fn a_file_that_changed_between_two_runs_is_swept_too() {
     house.settled().await;
     let account = house.sandbox.state().account("ada@x.example");
     assert_eq!(account.expect("an account")["displayName"], "Countess");
+}
+
+/// Between the commit that begins a sweep and the end of the loops of before there is a moment. What they count and plan in
+/// it is by the rules of before.
+#[tokio::test]
+async fn a_sweep_is_left_to_the_configuration_that_began_it() {
+    let house = House::new().await;
+    create(&house, "ada@x.example").await;
+    let engine = house.serving.gateway.engine().expect("it is open");
+    let wanted = house.config(&tables(NICKNAMES));
+    let begun = engine.store.configure(Engine::configuration(&wanted)).await;
+    assert_eq!(begun.expect("it is in force").sweeps, ["zoom"]);
+    // Each of these takes longer than such a sweep.
+    for at in 0..5 {
+        create(&house, &format!("later{at}@x.example")).await;
+    }
+    let sweep = engine.store.view().expect("a view").sweep("zoom");
+    let sweep = sweep.expect("read").expect("it is under way");
+    assert_eq!((sweep.phase, sweep.done), (SweepPhase::Counting, 0));
+
+    house.serving.reload(wanted).await.expect("in force");
+    house.settled().await;
+    for account in house.sandbox.state().accounts() {
+        let there = house.sandbox.state().account(&account.user_name);
+        assert_eq!(there.expect("an account")["displayName"], "Countess");
+    }
 }
 
 const TWO: &str = "[application.safety]\nmax_removals = 2\n";

@@ -504,6 +504,30 @@ async fn a_certificate_is_replaced_for_new_connections() {
 }
 
 #[tokio::test]
+async fn a_reload_that_is_refused_leaves_the_certificate_as_it_was() {
+    let secured = Secured::new().await;
+    let serving = &secured.house.serving;
+    let tls = serving.tls.as_ref().unwrap();
+    let before = tls.ends();
+    let renewed = secured.issuer.issue(|params| {
+        params.not_after = date_time_ymd(2090, 1, 1);
+    });
+    let mut wanted = secured.house.config(&Plan {
+        tables: secured.tls.clone(),
+        ..Plan::default()
+    });
+    wanted.server.tls = Some(renewed.tls(None));
+    // It cannot be put on record which configuration is in force.
+    let engine = serving.gateway.engine().unwrap();
+    engine.store.set_free_space(0);
+    assert!(serving.reload(wanted.clone()).await.is_err());
+    assert_eq!(tls.ends(), before);
+    engine.store.set_free_space(u64::MAX);
+    assert!(serving.reload(wanted).await.is_ok());
+    assert_ne!(tls.ends(), before);
+}
+
+#[tokio::test]
 async fn a_handshake_that_does_not_come_is_cut() {
     let secured = Secured::new().await;
     let clock = &secured.house.clock;

@@ -130,7 +130,12 @@ impl GroupTurn<'_> {
         let account = user
             .as_ref()
             .and_then(|user| sent::account(user.link(name)?));
-        let sent: Option<Sent> = view.sent(name, group, member)?;
+        let mut sent: Option<Sent> = view.sent(name, group, member)?;
+        if let Some(sent) = &mut sent {
+            // Where nothing is certain of the group, nothing is of its members: they are sent again.
+            let link = self.decision.link.as_ref();
+            sent.sure &= link.is_some_and(|link| link.uncertain.is_none());
+        }
         let holder = match &sent {
             Some(sent) => view.find(&Key::Remote {
                 application: name,
