@@ -119,28 +119,6 @@ pub(super) fn nearest_domain(text: &str) -> Option<String> {
     domain(name.trim_start_matches('.'))
 }
 
-/// The authorities of a PEM file: whose certificates are trusted.
-///
-/// # Errors
-/// What is wrong with the file.
-pub(crate) fn authorities(pem: &[u8]) -> Result<rustls::RootCertStore, String> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let number = roots.len() + 1;
-        let certificate =
-            certificate.map_err(|_| format!("a file whose part {number} is no whole PEM"))?;
-        roots
-            .add(certificate)
-            .map_err(|_| format!("a file whose certificate {number} is damaged"))?;
-    }
-    if roots.is_empty() {
-        return Err(String::from("a file without a certificate in it"));
-    }
-    Ok(roots)
-}
-
 /// An absolute http or https URL, without a slash at the end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Url {

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::clock::Clock;
-use crate::config::value;
+use crate::config::pem;
 
 /// How long connecting may take: the name, TCP and the TLS handshake together.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl Connector {
     /// What is wrong with `ca`.
     pub(super) fn new(ca: Option<&[u8]>, tls: bool, clock: Clock) -> Result<Self, String> {
         let config = match ca {
-            Some(pem) => builder()?.with_root_certificates(value::authorities(pem)?),
+            Some(pem) => builder()?.with_root_certificates(pem::roots(pem)?),
             None if tls => {
                 let system = builder()?.try_with_platform_verifier();
                 or_bundled(system)?

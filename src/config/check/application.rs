@@ -10,7 +10,7 @@ use crate::config::shape::{
     Application, Credentials, DeliveryMode, Groups, Limits, MaxRemovals, Mode, OutOfScope, Pace,
     ProfileName, Safety, Secret, Taking, Users, WhenUnavailable,
 };
-use crate::config::value;
+use crate::config::{pem, value};
 
 pub(super) fn all(
     rows: Vec<Table<'_>>,
@@ -286,8 +286,8 @@ fn ca(table: &Table<'_>, around: &Surroundings<'_>) -> Option<Vec<u8>> {
         return None;
     }
     match (around.public)(&around.beside.join(Path::new(text))) {
-        Ok(pem) => match value::authorities(&pem) {
-            Ok(_) => Some(pem),
+        Ok(bytes) => match pem::roots(&bytes) {
+            Ok(_) => Some(bytes),
             Err(found) => {
                 let wanted = "a PEM file with the certificate of the authority to trust: -----BEGIN CERTIFICATE-----";
                 node.tell(format!("\"{text}\": {found}"), wanted, None);

@@ -128,11 +128,11 @@ fn an_authority_is_read_and_looked_through() {
     let cut = pem.get(..pem.len() - 40).expect("most of it").to_owned();
     let damaged = pem.replacen("MII", "MIJ", 1);
     for (content, part) in [
-        ("", "without a certificate"),
-        ("not PEM at all", "without a certificate"),
-        (key.as_str(), "without a certificate"),
-        (cut.as_str(), "is no whole PEM"),
-        (damaged.as_str(), "is damaged"),
+        ("", "without a PEM certificate"),
+        ("not PEM at all", "without a PEM certificate"),
+        (key.as_str(), "without a PEM certificate"),
+        (cut.as_str(), "damaged PEM certificate"),
+        (damaged.as_str(), "cannot be a root"),
     ] {
         std::fs::write(&path, content).expect("written");
         let problems = parsed(&small(&line)).expect_err(part);
