@@ -8,6 +8,9 @@
 //!   queued      the worker, before it claims anything
 //! ```
 //!
+//! Inline calls pass the worker [`IN_A_ROW`] times in a row and no more: where clients ask for more than the pace allows, a
+//! leaver's deactivation in the queue still has its turn.
+//!
 //! The first of a line goes when nobody stands in a line before it, there is a place, and the class's bucket has a call
 //! left. Only the first of a line looks: a place that is freed wakes at most one of each line.
 //!
@@ -31,6 +34,9 @@ pub use view::{ClassView, GateView, Last, OUTCOMES};
 
 /// When to ask again about something that gives no time of its own.
 const SOON: Duration = Duration::from_secs(1);
+
+/// So many inline calls go before a queued one that waits.
+const IN_A_ROW: u32 = 4;
 
 /// Who wants to call. The order is the order in which they are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +84,8 @@ struct State {
     in_flight: usize,
     /// How many stand in each line, the first one too.
     waiting: [[usize; TURNS.len()]; CLASSES],
+    /// How many inline calls in a row passed the queued line.
+    passed: [u32; CLASSES],
     classes: [Kept; CLASSES],
     last: Option<Last>,
     /// Calls since the start, by class and in the order of [`OUTCOMES`].
@@ -115,6 +123,7 @@ impl Gate {
             concurrency: pace.concurrency.max(1),
             in_flight: 0,
             waiting: Default::default(),
+            passed: [0; CLASSES],
             classes: [Kept::new(pace.light), Kept::new(pace.medium)],
             last: None,
             calls: Default::default(),
@@ -272,7 +281,28 @@ impl State {
 
     /// How many stand in the lines of this class that are served before `turn`'s.
     fn before(&self, class: Class, turn: Turn) -> usize {
-        self.waiting[index(class)].iter().take(turn as usize).sum()
+        let [underway, inline, queued] = self.waiting[index(class)];
+        let passed_enough = self.passed[index(class)] >= IN_A_ROW;
+        // The last free place is not kept from clients by who may not take it.
+        let has_room = self.concurrency <= 1 || self.in_flight + 1 < self.concurrency;
+        match turn {
+            Turn::Underway => 0,
+            Turn::Inline if passed_enough && has_room => underway + queued,
+            Turn::Inline => underway,
+            Turn::Queued if passed_enough => underway,
+            Turn::Queued => underway + inline,
+        }
+    }
+
+    /// Notes whose turn it was.
+    fn went(&mut self, class: Class, turn: Turn) {
+        let [.., queued] = self.waiting[index(class)];
+        let passed = &mut self.passed[index(class)];
+        match turn {
+            Turn::Underway => {}
+            Turn::Inline if queued > 0 => *passed += 1,
+            Turn::Inline | Turn::Queued => *passed = 0,
+        }
     }
 
     fn enter(&mut self, class: Class, turn: Turn, now: Timestamp) -> Entry {
@@ -301,6 +331,7 @@ impl State {
         }
         self.in_flight += 1;
         self.probing |= probe;
+        self.went(class, turn);
         Entry::Go(probe)
     }
 

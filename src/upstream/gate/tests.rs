@@ -184,6 +184,35 @@ fn too_many(limit: Limit, wait: Option<u64>) -> Heard {
 }
 
 #[tokio::test]
+async fn a_queued_call_has_its_turn_though_clients_never_stop() {
+    let (gate, clock) = gate(10, 4);
+    drop(through(&gate, Turn::Inline));
+    let mut queued = pin!(gate.pass(Class::Light, Turn::Queued, LATE));
+    let mut order = String::new();
+    // There is always a client that waits.
+    for _ in 0..12 {
+        let mut inline = pin!(gate.pass(Class::Light, Turn::Inline, LATE));
+        loop {
+            if let Poll::Ready(permit) = poll(queued.as_mut()) {
+                drop(permit.expect("a permit"));
+                order.push('q');
+                queued.set(gate.pass(Class::Light, Turn::Queued, LATE));
+                continue;
+            }
+            if let Poll::Ready(permit) = poll(inline.as_mut()) {
+                drop(permit.expect("a permit"));
+                order.push('i');
+                break;
+            }
+            clock.advance(Duration::from_millis(10));
+        }
+    }
+    let mut rows = order.split('q').map(str::len);
+    assert_eq!(rows.next(), Some(4), "{order}");
+    assert_eq!(rows.next(), Some(4), "{order}");
+}
+
+#[tokio::test]
 async fn inline_calls_go_before_queued_ones_and_what_was_begun_before_both() {
     let (gate, clock) = gate(10, 9);
     drop(through(&gate, Turn::Inline));
