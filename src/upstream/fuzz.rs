@@ -192,13 +192,17 @@ fn meant(name: ProfileName, aim: Aim, status: u16, body: &[u8], heard: &Heard) {
         }
         Heard::Exists(words) => {
             shown(words);
-            verdict && status != 404 && aim == Aim::Create
+            // Zoom may say it with a 403.
+            let zoom = name == ProfileName::Zoom && status == 403;
+            (verdict || zoom) && status != 404 && aim == Aim::Create
         }
         Heard::Absent(words) => {
             shown(words);
+            // Zoom's not-found may be a 400.
+            let zoom = name == ProfileName::Zoom;
             verdict
                 && !matches!(aim, Aim::LookUp | Aim::List | Aim::Create)
-                && (status == 404 || !reads)
+                && (status == 404 || !reads || zoom)
         }
         Heard::NotBelonging(words) => {
             shown(words);

@@ -264,11 +264,7 @@ impl Profile {
             401 | 403 | 425 | 429 => Heard::Unavailable(detail()),
             408 => unclear(aim, detail()),
             409 if aim == Aim::Create => Heard::Exists(detail()),
-            400..=499 if self.0 == ProfileName::Zoom => zoom::refusal(aim, status, detail()),
-            400..=499 => Heard::Refused {
-                status,
-                detail: detail(),
-            },
+            400..=499 => zoom::refusal(aim, status, detail()),
             _ => unclear(aim, detail()),
         }
     }

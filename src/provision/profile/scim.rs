@@ -116,7 +116,9 @@ pub(super) fn hear(aim: Aim, status: u16, body: &[u8]) -> Option<Heard> {
         {
             Some(Heard::Unsupported(detail()))
         }
-        400..=499 if !matches!(status, 401 | 403 | 404 | 408 | 409 | 425 | 429) => {
+        409 if aim == Aim::Create => None,
+        // Of a read it says nothing about the account, whatever the number.
+        400..=499 if !matches!(status, 401 | 403 | 404 | 408 | 425 | 429) => {
             let detail = detail();
             Some(if reads {
                 Heard::Unavailable(detail)
