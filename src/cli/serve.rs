@@ -133,7 +133,13 @@ async fn serve(
                     // Not polled before the gateway is ready: a signal that came earlier waits.
                     _ = hangup.recv() => {
                         notifier.reloading();
-                        let done = reload(&serving, &level, &args.config).await;
+                        // A file on a disk that hangs must not keep it from ending. What is stored of a reload that is
+                        // left then is what the next start reads anyway.
+                        let done = tokio::select! {
+                            done = reload(&serving, &level, &args.config) => done,
+                            _ = terminate.recv() => break false,
+                            _ = interrupt.recv() => break false,
+                        };
                         notifier.ready(if done { now } else { REFUSED });
                     }
                 }
