@@ -162,9 +162,9 @@ pub(super) fn targets() -> Vec<Case> {
             Shut,
         ),
         target(
-            "over what a target can be",
+            "over what is read of a head",
             &format!("/{}", "a".repeat(65_600)),
-            &[414],
+            &[431],
             Shut,
         ),
         case(
