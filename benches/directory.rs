@@ -534,7 +534,7 @@ impl Directory {
                     client: &self.client,
                     request: "bench",
                     write,
-                    queued: false,
+                    bulk: None,
                 };
                 self.runtime.block_on(self.engine.settle(&asked))?;
                 Ok(Vec::new())

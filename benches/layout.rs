@@ -191,6 +191,7 @@ async fn create(store: &Store, number: u64) -> Result<(), Failure> {
             attempts: 0,
             lane: Lane::Create,
             caused: true,
+            read: None,
         }],
         journal: vec![record(&resource, now, Status::Unknown, None)],
         ..ChangeSet::default()

@@ -44,6 +44,7 @@ pub async fn run(
         client,
         request,
         base,
+        number: engine.set_number(),
         ids: HashMap::new(),
     };
     let (mut begun, mut errors, mut lost) = (0, 0, false);
@@ -80,6 +81,10 @@ pub async fn run(
         }
     }
     let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+    let took_away = |answer: &Answer| answer.method != "POST" && answer.ended.is_ok();
+    if answers.iter().any(took_away) {
+        engine.close_set(run.number).await;
+    }
     tracing::info!(request, operations = answers.len(), errors, "bulk");
     response(&answers)
 }
@@ -117,6 +122,8 @@ struct Run<'a> {
     client: &'a Client,
     request: &'a str,
     base: &'a str,
+    /// Of the set in which its removals are counted together.
+    number: u64,
     /// The resources made so far: bulkId and id.
     ids: HashMap<String, String>,
 }
@@ -324,7 +331,7 @@ impl Run<'_> {
             client: self.client,
             request: self.request,
             write,
-            queued: true,
+            bulk: Some(self.number),
         };
         let settled = self.engine.settle(&asked).await;
         if let Err(fault) = &settled

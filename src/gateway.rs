@@ -438,7 +438,7 @@ impl Gateway {
                         client: &client,
                         request: &request,
                         write,
-                        queued: false,
+                        bulk: None,
                     })
                     .await;
                 drop((under_way, share));

@@ -277,6 +277,11 @@ impl Engine {
                     name: application.name.clone(),
                     planning: planning(application),
                     groups: !application.groups.push.is_empty(),
+                    policies: application
+                        .policies
+                        .iter()
+                        .map(|policy| policy.group.clone())
+                        .collect(),
                 })
                 .collect(),
         }
@@ -521,6 +526,27 @@ impl Engine {
             |resource| resource.title().to_owned(),
         );
         Ok((held, Some(title)))
+    }
+
+    /// A number for a Bulk's set; the writer's own count from 1.
+    pub(crate) fn set_number(&self) -> u64 {
+        self.dice() | 1 << 63
+    }
+
+    /// A Bulk has ended: its removals are counted. Nothing of it goes before, so a full queue is no reason to give up; the
+    /// next start closes what this one cannot.
+    pub(crate) async fn close_set(&self, number: u64) {
+        let closed = self.store.close_set(number).await;
+        if closed.is_ok() {
+            return;
+        }
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        tokio::spawn(async move {
+            while let Err(why) = store.close_set(number).await {
+                tracing::warn!(error = %why, "the removals of a Bulk are not counted yet");
+                clock.sleep(Duration::from_secs(1)).await;
+            }
+        });
     }
 
     /// A number to spread retries by.

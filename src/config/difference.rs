@@ -125,13 +125,16 @@ pub fn planning(application: &Application) -> String {
         groups,
         safety,
         pace: _,
+        policies,
         map_user,
         map_group,
     } = application;
     let version = env!("CARGO_PKG_VERSION");
     let protected = &safety.protected;
+    // A policy of another name is the same policy.
+    let groups_of: Vec<_> = policies.iter().map(|policy| &policy.group).collect();
     let read = format!(
-        "{version} {profile:?} {mode:?} {authorized_domains:?} {condition:?} {users:?} {groups:?} {protected:?} {map_user:?} {map_group:?}"
+        "{version} {profile:?} {mode:?} {authorized_domains:?} {condition:?} {users:?} {groups:?} {protected:?} {groups_of:?} {map_user:?} {map_group:?}"
     );
     let digest = Sha256::digest(read.as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()

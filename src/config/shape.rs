@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mapping::rule::Rule;
+use crate::policy::assignment::Selector;
 use crate::scim::filter::Filter;
 
 /// Everything that a file says.
@@ -318,6 +319,15 @@ pub struct Pace {
     pub concurrency: usize,
 }
 
+/// `[[application.policy]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name for people.
+    pub name: String,
+    /// Whose members belong.
+    pub group: Selector,
+}
+
 /// `[[application]]`: a system that we provision into.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Application {
@@ -357,6 +367,8 @@ pub struct Application {
     pub safety: Safety,
     /// `[application.pace]`
     pub pace: Pace,
+    /// `[[application.policy]]`: members of any of these groups belong there. None: everybody does.
+    pub policies: Vec<Policy>,
     /// `[[application.map.user]]`: the own rows only, in the file's order; the profile's built-in set is added by
     /// [`crate::mapping::compile`].
     pub map_user: Vec<Rule>,

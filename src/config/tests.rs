@@ -94,7 +94,6 @@ fn every_example_in_the_shipped_file_is_known() {
             "server.trusted_proxies",
             "admin.user[0]",
             "client[0].allow_from",
-            "application[0].policy[0]",
             "application[0].map.user[4].expr",
             "alert[0]",
         ]
@@ -374,6 +373,28 @@ fn single_mistakes() {
             small("[[application.map.user]]\nto = \"displayName\"\nvalue = 2020-01-01\n"),
             "application[0].map.user[0].value",
             "put the date in quotes",
+        ),
+        (
+            small("[[application.policy]]\ngroup = \"Zoom\"\n"),
+            "application[0].policy[0].name",
+            "a name for people",
+        ),
+        (
+            small("[[application.policy]]\nname = \"p\"\ngroup = \" Zoom\"\n"),
+            "application[0].policy[0].group",
+            "a group's displayName, or { external_id",
+        ),
+        (
+            small("[[application.policy]]\nname = \"p\"\ngroup = { external = \"7\" }\n"),
+            "application[0].policy[0].group.external_id",
+            "the group's externalId",
+        ),
+        (
+            small(
+                "[[application.policy]]\nname = \"p\"\ngroup = \"a\"\n[[application.policy]]\nname = \"p\"\ngroup = \"b\"\n",
+            ),
+            "application[0].policy[1].name",
+            "no other policy of this application has",
         ),
         (
             token("{ env = \"EMPTY\" }"),

@@ -67,6 +67,10 @@ pub struct Removal {
     pub counted: bool,
     /// Since when the safety limit stops it. Only a person, or the user's coming back, ends that.
     pub held: Option<Timestamp>,
+    /// A person has released it: it goes without asking the safety limit, until then. What has not gone by then is held
+    /// again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Timestamp>,
 }
 
 /// The application does not take this, from anybody or from us: it was asked, told once, and is not asked again before

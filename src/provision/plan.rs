@@ -10,6 +10,7 @@ use crate::config::difference;
 use crate::config::shape::{self, Mode, Taking};
 use crate::journal::record::{Operation, Status};
 use crate::mapping::{self, Giving, Mapping};
+use crate::policy::assignment::Assigned;
 use crate::policy::scope::{self, Scope, Verdict};
 use crate::scim::Resource;
 use crate::store::Lane;
@@ -172,32 +173,50 @@ enum Level {
     Absent,
 }
 
+/// What planning reads beside the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The user as the directory has it.
+    pub user: &'a Resource,
+    /// What the application's policies come to.
+    pub assigned: Assigned,
+    /// Removals that were decided together with this one are still being counted.
+    pub counting: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl<'a> Facts<'a> {
+    /// Those of an application without policies.
+    #[must_use]
+    pub fn of(user: &'a Resource, now: Timestamp) -> Self {
+        Self {
+            user,
+            assigned: Assigned::Everybody,
+            counting: false,
+            now,
+        }
+    }
+}
+
 /// Decides for one user and one application.
 #[must_use]
-pub fn plan(application: &Application, user: &Resource, now: Timestamp) -> Decision {
-    plan_with(
-        application,
-        user,
-        user.link(application.name()).cloned(),
-        now,
-    )
+pub fn plan(application: &Application, facts: Facts<'_>) -> Decision {
+    let link = facts.user.link(application.name()).cloned();
+    plan_with(application, facts, link)
 }
 
 /// [`plan`] as if the user's link were this one.
 #[must_use]
-pub fn plan_with(
-    application: &Application,
-    user: &Resource,
-    mut link: Option<Link>,
-    now: Timestamp,
-) -> Decision {
+pub fn plan_with(application: &Application, facts: Facts<'_>, mut link: Option<Link>) -> Decision {
+    let (user, now) = (facts.user, facts.now);
     let Some(untaken) = link.as_mut().and_then(|link| link.untaken.take()) else {
-        return decide(application, user, link, now);
+        return decide(application, facts, link);
     };
     // A create that was not taken left no account: nothing to look for, and nothing to take away.
     let link = link.filter(|link| link.state != State::Unborn || link.uncertain.is_some());
     let unborn = link.is_none();
-    let decision = decide(application, user, link, now);
+    let decision = decide(application, facts, link);
     let same = untaken.operation == decision.act.operation()
         && untaken.account.as_ref() == decision.act.account()
         && untaken.by == application.asked_by
@@ -226,12 +245,18 @@ pub fn plan_with(
     nothing(decision.operation, link, note)
 }
 
-fn decide(
-    application: &Application,
-    user: &Resource,
-    link: Option<Link>,
-    now: Timestamp,
-) -> Decision {
+/// Why a user is out of scope.
+struct Out {
+    code: &'static str,
+    reason: String,
+    /// By their own attributes, and not by their groups.
+    by_attributes: bool,
+    /// Nothing goes before a person has said so.
+    held: bool,
+}
+
+fn decide(application: &Application, facts: Facts<'_>, link: Option<Link>) -> Decision {
+    let user = facts.user;
     let current = link.as_ref().and_then(|link| link.sent.as_ref());
     let giving = match &link {
         None => Giving::Create,
@@ -242,15 +267,67 @@ fn decide(
     let verdict = scope::decide(&application.scope, &user.attributes, &mapped.account);
     let inactive = user.attributes.get("active").and_then(Value::as_bool) == Some(false);
 
-    let (cause, out) = match (&verdict, user.deleted, inactive) {
-        (_, Some(_), _) => (Cause::Deleted, None),
-        (Verdict::Out { code, reason }, None, _) => {
-            (Cause::OutOfScope, Some((*code, reason.clone())))
-        }
-        (Verdict::In, None, true) => (Cause::Inactive, None),
-        (Verdict::In, None, false) => return here(application, link, mapped, now),
+    let by_groups = |code, reason: &str, held| {
+        let policies = application.config.policies.iter();
+        let groups: Vec<_> = policies.map(|policy| policy.group.to_string()).collect();
+        Some(Out {
+            code,
+            reason: format!("{reason} ({})", groups.join(", ")),
+            by_attributes: false,
+            held,
+        })
     };
-    gone(application, user, link, cause, out, inactive, now)
+    let (cause, out) = match (verdict, user.deleted, inactive, facts.assigned) {
+        (_, Some(_), _, _) => (Cause::Deleted, None),
+        (Verdict::Out { code, reason }, None, _, _) => {
+            let out = Out {
+                code,
+                reason,
+                by_attributes: true,
+                held: false,
+            };
+            (Cause::OutOfScope, Some(out))
+        }
+        (Verdict::In, None, _, Assigned::Out) => {
+            let reason = "in none of the groups of the application's policies";
+            (Cause::OutOfScope, by_groups("not_assigned", reason, false))
+        }
+        // What the client says of the user itself needs no group.
+        (Verdict::In, None, true, _) => (Cause::Inactive, None),
+        (Verdict::In, None, false, Assigned::Deleted) => {
+            let reason = "a policy's group was deleted, and the user is in no other one";
+            (Cause::OutOfScope, by_groups("group_deleted", reason, true))
+        }
+        (Verdict::In, None, false, Assigned::Unknown) => {
+            return undecided(application, facts, link, mapped);
+        }
+        (Verdict::In, None, false, Assigned::Everybody | Assigned::In) => {
+            return here(application, link, mapped, facts.now);
+        }
+    };
+    gone(application, facts, link, cause, out, inactive)
+}
+
+/// A policy names a group that is not known: nothing is given and nothing is taken away. What is there is kept up to date.
+fn undecided(
+    application: &Application,
+    facts: Facts<'_>,
+    link: Option<Link>,
+    mapped: mapping::Mapped,
+) -> Decision {
+    let stands = link.as_ref().is_some_and(|link| {
+        link.state != State::Deactivated && link.removal.is_none() && !link.kept
+    });
+    if stands {
+        return here(application, link, mapped, facts.now);
+    }
+    let operation = if link.is_some() {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
+    let reason = "a policy names a group that is not known or never had a member: nothing is given and nothing taken away until it is";
+    nothing(operation, link, skipped("unknown_group", reason))
 }
 
 fn nothing(operation: Operation, link: Option<Link>, note: Option<Note>) -> Decision {
@@ -396,18 +473,18 @@ fn here(
 /// switch stops it.
 fn gone(
     application: &Application,
-    user: &Resource,
+    facts: Facts<'_>,
     link: Option<Link>,
     cause: Cause,
-    out: Option<(&'static str, String)>,
+    out: Option<Out>,
     inactive: bool,
-    now: Timestamp,
 ) -> Decision {
+    let (user, now) = (facts.user, facts.now);
     let users = &application.config.users;
-    let ruled_out = out.is_some();
+    let ruled_out = out.as_ref().is_some_and(|out| out.by_attributes);
     let Some(mut link) = link else {
         let note = match out {
-            Some((code, reason)) => skipped(code, reason),
+            Some(out) => skipped(out.code, out.reason),
             None if cause == Cause::Inactive => {
                 skipped("inactive", "the user is inactive and has no account")
             }
@@ -430,14 +507,13 @@ fn gone(
         (_, None) => now,
     };
     let before = link.removal.take();
-    let removal = Removal {
+    link.removal = Some(Removal {
         cause,
         asked,
         counted: before.as_ref().is_some_and(|before| before.counted),
-        held: before.and_then(|before| before.held),
-    };
-    let held = removal.held;
-    link.removal = Some(removal);
+        held: before.as_ref().and_then(|before| before.held),
+        released: before.and_then(|before| before.released),
+    });
 
     let (level, again) = level(users, cause, inactive, asked, now);
     let operation = match level {
@@ -506,8 +582,43 @@ fn gone(
             None,
         );
     }
-    if held.is_some() {
-        return stop(link, Some(held_note()), None);
+    if let Some(removal) = &mut link.removal {
+        if link.state != State::Deactivated && removal.released.is_some_and(|until| until <= now) {
+            // It did not go in the time that a person gave it.
+            removal.released = None;
+            removal.counted = false;
+            removal.held = Some(now);
+        }
+        let by_group = out.as_ref().is_some_and(|out| out.held);
+        if by_group && !removal.counted && removal.released.is_none() {
+            removal.held.get_or_insert(now);
+        }
+        if removal.held.is_some() {
+            let note = match out {
+                Some(Out {
+                    held: true,
+                    code,
+                    reason,
+                    ..
+                }) => Note {
+                    status: Status::Held,
+                    code,
+                    reason: format!("{reason}; a person has to release this removal"),
+                },
+                _ => held_note(),
+            };
+            return stop(link, Some(note), None);
+        }
+    }
+    if facts.counting && link.state != State::Deactivated {
+        let note = Note {
+            status: Status::Queued,
+            code: "counted",
+            reason: String::from(
+                "removals that were decided together are counted before the first of them goes",
+            ),
+        };
+        return stop(link, Some(note), None);
     }
     let act = match (level, link.state) {
         (Level::Absent, _) => Act::Delete,
@@ -527,10 +638,10 @@ fn gone(
     };
     let note = match (out, again) {
         (_, Some(at)) if act == Act::Deactivate => Some(later_note(Status::Success, at)),
-        (Some((code, reason)), _) => Some(Note {
+        (Some(out), _) => Some(Note {
             status: Status::Success,
-            code,
-            reason,
+            code: out.code,
+            reason: out.reason,
         }),
         (None, _) => None,
     };

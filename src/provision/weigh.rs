@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use super::exchange::{End, Outcome, rehearse};
 use super::link::{Link, State};
-use super::plan::{Act, Application, Decision, Note, plan_with};
+use super::plan::{Act, Application, Decision, Facts, Note, plan_with};
 use crate::clock::Timestamp;
 use crate::config::shape::Mode;
 use crate::journal::record::{CallRecord, Delivery, Operation, Status};
-use crate::scim::Resource;
 use crate::store::Lane;
 
 /// The ladder of retries for one account: seconds, minutes, hours.
@@ -151,12 +150,12 @@ pub fn unsent(
     }
 }
 
-/// What follows from an exchange. `user` is the resource as it will be committed (its link there is replaced by what
+/// What follows from an exchange. `facts` has the user as it will be committed (its link there is replaced by what
 /// this returns); `dice` spreads retries.
 #[must_use]
 pub fn weigh(
     application: &Application,
-    user: &Resource,
+    facts: Facts<'_>,
     decision: &Decision,
     outcome: Outcome,
     attempts: u32,
@@ -203,7 +202,10 @@ pub fn weigh(
                     &format!("accepted but not applied: {names}"),
                 )
             };
-            (said, after(application, user, link.as_ref(), now))
+            (
+                said,
+                after(application, Facts { now, ..facts }, link.as_ref()),
+            )
         }
         End::Refused {
             detail, uniqueness, ..
@@ -329,13 +331,9 @@ pub fn weigh(
 }
 
 /// What is left to do once the link is this: planned again, because planning is the only judge of that.
-fn after(
-    application: &Application,
-    user: &Resource,
-    link: Option<&Link>,
-    now: Timestamp,
-) -> Option<Due> {
-    let next = plan_with(application, user, link.cloned(), now);
+fn after(application: &Application, facts: Facts<'_>, link: Option<&Link>) -> Option<Due> {
+    let now = facts.now;
+    let next = plan_with(application, facts, link.cloned());
     let lane = next.act.lane();
     match next.act {
         Act::Nothing => next.again.map(|at| Due {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::draft::Known;
 use super::record::{mark, put};
 use super::verdict::lost;
 use super::{Application, Attempt, Engine, Occasion, TRIES};
@@ -31,14 +32,18 @@ impl Engine {
         if application.plan.config.mode != Mode::Live {
             return Ok(None);
         }
-        let Some(resource) = self.store.view()?.resource(handle)? else {
+        let view = self.store.view()?;
+        let Some(resource) = view.resource(handle)? else {
             return Ok(None);
         };
         if resource.kind == Kind::Group {
             return self.foresee_group(&resource, application);
         }
         let now = self.clock.now();
-        let Decision { act, link, .. } = plan::plan(&application.plan, &resource, now);
+        let known = Known::read(&view, application, &resource)?;
+        drop(view);
+        let facts = known.facts(&resource, now);
+        let Decision { act, link, .. } = plan::plan(&application.plan, facts);
         if act == Act::Nothing {
             return Ok(None);
         }
@@ -83,12 +88,12 @@ impl Engine {
             let Some(mark) = view.mark(handle, name)?.filter(|mark| mark.due <= now) else {
                 return Ok(None);
             };
-            let resource = view.resource(handle)?;
-            drop(view);
-            let Some(resource) = resource else {
+            let Some(resource) = view.resource(handle)? else {
                 // The resource is gone, and so is what the mark was about.
                 return self.clear(mark).await;
             };
+            let known = Known::read(&view, application, &resource)?;
+            drop(view);
             let mut needed = wanted.clone();
             if let Some(key) = plan::account_key(&application.plan, &resource) {
                 needed.insert(Claim::Account {
@@ -98,7 +103,7 @@ impl Engine {
             }
             if held.covers(&needed) {
                 return self
-                    .carry_on(resource, mark, application, permit, held)
+                    .carry_on((resource, known), mark, application, permit, held)
                     .await;
             }
             drop(held);
@@ -109,7 +114,7 @@ impl Engine {
 
     async fn carry_on(
         &self,
-        resource: Resource,
+        (resource, known): (Resource, Known),
         mark: Mark,
         application: &Application,
         permit: Option<Permit>,
@@ -117,7 +122,8 @@ impl Engine {
     ) -> Result<Option<Status>, Fault> {
         let now = self.clock.now();
         let name = application.plan.name();
-        let mut decision = plan::plan(&application.plan, &resource, now);
+        let facts = known.facts(&resource, now);
+        let mut decision = plan::plan(&application.plan, facts);
         let settled = decision.act == Act::Nothing
             && decision.note.is_none()
             && decision.again.is_none()
@@ -158,7 +164,7 @@ impl Engine {
                 settles = Some(intent);
                 weighed = Some(self.weighed(
                     application,
-                    &resource,
+                    facts,
                     &decision,
                     outcome,
                     calls,

@@ -8,14 +8,15 @@ use crate::auth::Client;
 use crate::claims::{Claim, Mode};
 use crate::clock::Timestamp;
 use crate::error::Fault;
+use crate::policy::assignment::Assigned;
 use crate::provision::link::Link;
-use crate::provision::plan::{self, Decision};
+use crate::provision::plan::{self, Decision, Facts};
 use crate::scim::change::{self, Birth, Draft};
 use crate::scim::json;
 use crate::scim::patch::MemberDelta;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Id, Kind, Resource, schema};
-use crate::store::{Key, Lookup, MemberEdit, View};
+use crate::store::{Key, Lookup, Mark, MemberEdit, View};
 
 /// A write, worked out against one snapshot.
 pub(super) struct Prepared {
@@ -27,6 +28,10 @@ pub(super) struct Prepared {
     pub(super) strangers: usize,
     /// For each application, in the configuration's order; none for a group.
     pub(super) decisions: Vec<Decision>,
+    /// What the decisions were made from beside the user: for each application.
+    pub(super) facts: Vec<Known>,
+    /// The marks as they stood when that was read: the resource's, and those of the tombstones that it takes over.
+    pub(super) marks: Vec<Mark>,
     /// Tombstones whose link this resource takes over, as they are, and for which application.
     pub(super) takeovers: Vec<(usize, Resource)>,
     /// Everything that this write may change.
@@ -72,11 +77,20 @@ impl Engine {
             members,
             strangers,
             decisions: Vec::new(),
+            facts: Vec::new(),
+            marks: Vec::new(),
             takeovers: Vec::new(),
             wanted,
         };
         if prepared.draft.resource.kind == Kind::User {
             self.plan_all(&view, &mut prepared, round.decides, now)?;
+        }
+        if round.decides {
+            // Of the same snapshot: somebody's scope may change while nobody holds a claim on them, and raises their mark.
+            prepared.marks = view.marks(prepared.draft.resource.handle)?;
+            for (_, tombstone) in &prepared.takeovers {
+                prepared.marks.extend(view.marks(tombstone.handle)?);
+            }
         }
         Ok(prepared)
     }
@@ -105,12 +119,57 @@ impl Engine {
                 });
             }
             if decides {
+                let known = Known::read(view, application, resource)?;
+                let facts = known.facts(resource, now);
                 prepared
                     .decisions
-                    .push(plan::plan(&application.plan, resource, now));
+                    .push(plan::plan(&application.plan, facts));
+                prepared.facts.push(known);
             }
         }
         Ok(())
+    }
+}
+
+/// What the store knows of a user's place in an application.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    assigned: Assigned,
+    counting: bool,
+}
+
+impl Known {
+    /// Of one snapshot, not after the user's mark was read.
+    pub(super) fn read(
+        view: &View,
+        application: &Application,
+        user: &Resource,
+    ) -> Result<Self, Fault> {
+        let (name, policies) = (application.plan.name(), &application.plan.config.policies);
+        let groups = policies.iter().map(|policy| &policy.group);
+        Ok(Self {
+            assigned: view.assigned(name, groups, user.handle)?,
+            // Only who has an account has one to lose.
+            counting: user.link(name).is_some() && view.is_counting(name, user.handle)?,
+        })
+    }
+
+    /// The same where it is this that is being counted.
+    pub(super) fn counted(self) -> Self {
+        Self {
+            counting: false,
+            ..self
+        }
+    }
+
+    pub(super) fn facts(self, user: &Resource, now: Timestamp) -> Facts<'_> {
+        let Self { assigned, counting } = self;
+        Facts {
+            user,
+            assigned,
+            counting,
+            now,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ impl Engine {
         let mut change = ChangeSet {
             settles,
             generation: self.generation,
+            bulk: asked.bulk,
             ..ChangeSet::default()
         };
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
@@ -287,13 +288,14 @@ pub(super) fn mark(
     caused: bool,
 ) -> Option<MarkEdit> {
     match (weighed.mark, standing(marks, handle, application)) {
-        (Some(due), _) => Some(MarkEdit::Set {
+        (Some(due), standing) => Some(MarkEdit::Set {
             handle,
             application: application.to_owned(),
             due: due.at,
             attempts: due.attempts,
             lane: due.lane,
             caused,
+            read: standing.map(|mark| mark.generation),
         }),
         (None, Some(mark)) => Some(MarkEdit::Clear {
             handle,

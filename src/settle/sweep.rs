@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::draft::Known;
 use super::record::{mark, put};
 use super::verdict::{budget, fits, hold, lost};
 use super::{Application, Engine};
@@ -23,7 +24,7 @@ use crate::provision::plan::{self, Act, Decision};
 use crate::provision::weigh;
 use crate::scim::{Handle, Kind, Resource};
 use crate::store::{
-    ChangeSet, Compared, Lane, Mark, MarkEdit, SentEdit, Sweep, SweepPhase, SweepStep, View,
+    Among, ChangeSet, Compared, Lane, Mark, MarkEdit, SentEdit, Sweep, SweepPhase, SweepStep, View,
 };
 
 /// Resources that are planned in one go, and at most marked in one transaction.
@@ -107,7 +108,10 @@ impl Engine {
         let found = self.store.view()?.sweep(name)?;
         // Before that nobody knows.
         rests.send_replace(found.as_ref().is_some_and(|sweep| {
-            matches!(sweep.phase, SweepPhase::Counting | SweepPhase::Holding)
+            matches!(
+                sweep.phase,
+                SweepPhase::Gathering | SweepPhase::Counting | SweepPhase::Holding
+            )
         }));
         let Some(mut sweep) = found else {
             return Ok(true);
@@ -118,12 +122,19 @@ impl Engine {
             rests.send_replace(true);
             return Ok(true);
         }
+        if sweep.phase == SweepPhase::Gathering {
+            // The writer finds its people, and tells.
+            return Ok(true);
+        }
+        let set = sweep.among == Among::Set;
         if sweep.phase == SweepPhase::Counting {
-            tracing::info!(
-                application = name,
-                total = sweep.total,
-                "sweep: everybody is planned again"
-            );
+            if !set {
+                tracing::info!(
+                    application = name,
+                    total = sweep.total,
+                    "sweep: everybody is planned again"
+                );
+            }
             if !self.count(application, &mut sweep, drain).await? {
                 return Ok(false);
             }
@@ -142,7 +153,7 @@ impl Engine {
             slices += 1;
             let told = slices % TOLD == 0;
             let wrote = !slice.marks.is_empty() || !slice.links.is_empty();
-            if !(ends || wrote || told) {
+            if !(ends || wrote || told || set) {
                 // After a crash it is read again; that is cheaper than to note each slice.
                 continue;
             }
@@ -160,7 +171,8 @@ impl Engine {
                 let held = sweep.held();
                 tracing::info!(application = name, done, marked, held, "sweep: done");
                 rests.send_replace(false);
-                return Ok(true);
+                // After a set there may be another one.
+                return Ok(!set);
             }
             if told {
                 let total = sweep.total;
@@ -244,13 +256,13 @@ impl Engine {
             planned: 0,
             next: None,
         };
-        slice.next = view.everybody(from, SLICE, |resource| {
+        slice.next = view.swept(sweep, from, SLICE, |resource| {
             slice.planned += 1;
             let mark = match anything_marked {
                 true => view.mark(resource.handle, name)?,
                 false => None,
             };
-            let decision = decide(application, &resource, now);
+            let decision = decide(&view, application, &resource, now)?;
             let decision = decision.as_ref();
             slice.removals += u64::from(counts(application, &resource, decision, now));
             match needs(application, sweep, &resource, mark.as_ref(), decision, now) {
@@ -348,7 +360,7 @@ impl Engine {
             }
             after.set_link(name, Some(link));
         }
-        let decision = decide(application, &after, now);
+        let decision = decide(view, application, &after, now)?;
         let counts = counts(application, &after, decision.as_ref(), now);
         match decision {
             Some(mut decision) if sweep.phase == SweepPhase::Holding && counts => {
@@ -381,8 +393,19 @@ impl Engine {
 }
 
 /// The plan for a user. Whether a group differs there takes more than its row: the worker finds out.
-fn decide(application: &Application, resource: &Resource, now: Timestamp) -> Option<Decision> {
-    (resource.kind == Kind::User).then(|| plan::plan(&application.plan, resource, now))
+fn decide(
+    view: &View,
+    application: &Application,
+    resource: &Resource,
+    now: Timestamp,
+) -> Result<Option<Decision>, Fault> {
+    if resource.kind != Kind::User {
+        return Ok(None);
+    }
+    // Nobody is kept back by the very count that this is.
+    let known = Known::read(view, application, resource)?.counted();
+    let facts = known.facts(resource, now);
+    Ok(Some(plan::plan(&application.plan, facts)))
 }
 
 fn lane(decision: Option<&Decision>) -> Lane {
@@ -446,5 +469,6 @@ fn due(handle: Handle, application: &Application, lane: Lane, now: Timestamp) ->
         attempts: 0,
         lane,
         caused: false,
+        read: None,
     }
 }

@@ -14,12 +14,12 @@ use crate::error::Fault;
 use crate::journal::record::{CallRecord, Operation, Status};
 use crate::provision::call::Class;
 use crate::provision::exchange::Outcome;
-use crate::provision::plan::{Act, Decision};
+use crate::provision::plan::{Act, Decision, Facts};
 use crate::provision::weigh::{self, Weighed};
 use crate::scim::change::Birth;
 use crate::scim::request::{Verb, Write};
-use crate::scim::{Handle, Kind, Resource};
-use crate::store::{ChangeSet, Mark, View};
+use crate::scim::{Handle, Kind};
+use crate::store::{ChangeSet, View};
 use crate::upstream::gate::Turn;
 
 /// A client's write: who asks for what.
@@ -30,8 +30,9 @@ pub struct Asked<'a> {
     pub request: &'a str,
     /// What.
     pub write: Write,
-    /// Nothing is exchanged now, and what would be is a mark for the worker: a Bulk's operation.
-    pub queued: bool,
+    /// The Bulk that this is an operation of: nothing is exchanged now, what would be is a mark for the worker, and the
+    /// removals of all its operations are counted together.
+    pub bulk: Option<u64>,
 }
 
 /// A write that is on disk.
@@ -116,10 +117,10 @@ impl Engine {
         if let Some(fault) = self.ruled_out(&prepared) {
             return Err(self.refused(asked, fault).await);
         }
-        let marks = self.standing(&prepared)?;
+        let marks = std::mem::take(&mut prepared.marks);
         let place = self.store.reserve()?;
         let now = self.clock.now();
-        let inline = match self.pick(&prepared).filter(|_| !asked.queued) {
+        let inline = match self.pick(&prepared).filter(|_| asked.bulk.is_none()) {
             Some(at) => self.reachable(asked, &prepared, at, begun).await?,
             None => None,
         };
@@ -167,7 +168,7 @@ impl Engine {
             if let Some(fault) = verdict(application, decision, &outcome) {
                 let line = self.weighed(
                     application,
-                    &prepared.draft.resource,
+                    prepared.facts[at].facts(&prepared.draft.resource, now),
                     decision,
                     outcome,
                     calls,
@@ -186,7 +187,7 @@ impl Engine {
             }
             weighed[at] = self.weighed(
                 application,
-                &prepared.draft.resource,
+                prepared.facts[at].facts(&prepared.draft.resource, now),
                 decision,
                 outcome,
                 calls,
@@ -209,16 +210,6 @@ impl Engine {
             // While the claims are held: later it may be as somebody else left it.
             view: self.store.view()?,
         })
-    }
-
-    /// The marks of what this write changes: the resource's and those of the tombstones that it takes over.
-    fn standing(&self, prepared: &Prepared) -> Result<Vec<Mark>, Fault> {
-        let view = self.store.view()?;
-        let mut marks = view.marks(prepared.draft.resource.handle)?;
-        for (_, tombstone) in &prepared.takeovers {
-            marks.extend(view.marks(tombstone.handle)?);
-        }
-        Ok(marks)
     }
 
     /// 403 on create or update when the user's own attributes rule them out and no application takes them.
@@ -307,7 +298,7 @@ impl Engine {
     pub(super) fn weighed(
         &self,
         application: &Application,
-        resource: &Resource,
+        facts: Facts<'_>,
         decision: &Decision,
         outcome: Outcome,
         calls: Vec<CallRecord>,
@@ -315,7 +306,7 @@ impl Engine {
     ) -> Weighed {
         let mut weighed = weigh::weigh(
             &application.plan,
-            resource,
+            facts,
             decision,
             outcome,
             attempts,

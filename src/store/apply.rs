@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::policy::safety::{self, Take};
 use crate::scim::Handle;
 
-use super::change::{Budget, ChangeSet, MarkEdit, MemberEdit, Put};
+use super::change::{Budget, ChangeSet, Lane, MarkEdit, MemberEdit, Put};
 use super::check::{Plan, check};
 use super::configured::{Configuration, InForce};
 use super::ids::Instance;
@@ -142,6 +142,8 @@ pub(super) struct Writer {
     pub(super) sweeps: bool,
     /// What was restored is confirmed, and links are left to be doubted.
     pub(super) doubts: bool,
+    /// Transactions since this started that began sweeps or sets.
+    pub(super) begun: u64,
     /// What was restored and takes no writes yet.
     pub(super) restored: Option<Restored>,
     /// Notes of reads older than this are to be pruned.
@@ -165,6 +167,7 @@ impl Writer {
             commits: 0,
             sweeps,
             doubts: false,
+            begun: 0,
             restored: None,
             prune: None,
             notes: Waiting::new(),
@@ -183,7 +186,7 @@ impl Writer {
         transaction.set_two_phase_commit(true);
         let mut open = Transaction::open(&transaction, self.instance, self.head.clone())?;
         let result = work(&mut open)?;
-        let (sweeps, doubts) = (open.sweeps, open.doubts);
+        let (sweeps, doubts, begun) = (open.sweeps, open.doubts, open.begun);
         let (head, written) = open.finish()?;
         transaction.commit()?;
         self.head = head;
@@ -191,6 +194,7 @@ impl Writer {
         self.commits += 1;
         self.sweeps |= sweeps;
         self.doubts |= doubts;
+        self.begun += u64::from(begun);
         Ok(result)
     }
 
@@ -332,6 +336,7 @@ fn perform(
     let erased = set.erase.iter().map(|_| None);
     for (before, after) in plan.before.iter().zip(after.chain(erased)) {
         transaction.put_row(before.as_ref(), after)?;
+        transaction.regrouped(before.as_ref(), after)?;
         let was_live = before.as_ref().is_some_and(|row| row.deleted.is_none());
         let is_live = after.is_some_and(|row| row.deleted.is_none());
         if let Some(before) = before
@@ -356,8 +361,11 @@ fn perform(
     let first_sequence = transaction.append(&mut set.journal)?;
     let mut generations = Vec::new();
     for edit in &set.marks {
+        let parked = counted_first(transaction, set.bulk, edit)?;
+        let edit = parked.as_ref().unwrap_or(edit);
         generations.extend(change_mark(transaction, edit, first_sequence)?);
     }
+    transaction.mark_rescoped(set.bulk)?;
     transaction.mark_outdated(set)?;
     if let Some(intent) = set.settles {
         transaction.drop_intent(intent)?;
@@ -366,6 +374,38 @@ fn perform(
         first_sequence: first_sequence.unwrap_or(0),
         generations,
     })
+}
+
+/// A removal that a Bulk decided is not due before all of them are counted.
+fn counted_first(
+    transaction: &mut Transaction<'_>,
+    bulk: Option<u64>,
+    edit: &MarkEdit,
+) -> Result<Option<MarkEdit>, Trouble> {
+    let (
+        Some(bulk),
+        MarkEdit::Set {
+            handle,
+            application,
+            due,
+            lane: Lane::Deactivate,
+            ..
+        },
+    ) = (bulk, edit)
+    else {
+        return Ok(None);
+    };
+    // Gone with this very change set, or put off anyway.
+    if *due > transaction.head.last_time || transaction.row(*handle, |_| ())?.is_none() {
+        return Ok(None);
+    }
+    let number = transaction.set(application, Some(bulk))?;
+    transaction.put_together(application, number, *handle)?;
+    let mut parked = edit.clone();
+    if let MarkEdit::Set { due, .. } = &mut parked {
+        *due = Timestamp::NEVER;
+    }
+    Ok(Some(parked))
 }
 
 fn change_members(

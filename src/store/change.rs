@@ -61,6 +61,10 @@ pub enum MarkEdit {
         lane: Lane,
         /// Whether this change set's own record is a request that the mark will settle.
         caused: bool,
+        /// The generation of the mark that the plan read, if one stood. What was raised since by the writer itself
+        /// (somebody's scope changed meanwhile) stays due when it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read: Option<u64>,
     },
     /// Clears it if its generation is still this one.
     Clear {
@@ -140,4 +144,7 @@ pub struct ChangeSet {
     /// commit, what this changes is marked for all its applications. 0: no configuration had a say.
     #[serde(default)]
     pub generation: u64,
+    /// The Bulk that this is an operation of: the removals that it decides are counted together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<u64>,
 }

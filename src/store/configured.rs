@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Fault;
+use crate::policy::assignment::Selector;
 use crate::scim::{Handle, Kind};
 
 use super::apply::{CommitError, Done, Job};
@@ -33,6 +34,9 @@ pub struct Configured {
     pub planning: String,
     /// Whether groups go there too, and not users alone.
     pub groups: bool,
+    /// The groups of its policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Selector>,
 }
 
 /// A configuration that is in force now.
@@ -60,10 +64,7 @@ impl Store {
     /// As [`CommitError`] says.
     pub async fn configure(&self, configuration: Configuration) -> Result<InForce, CommitError> {
         match self.run(Job::Configure(Box::new(configuration))).await? {
-            Done::Configured(in_force) => {
-                self.tell_sweeps();
-                Ok(in_force)
-            }
+            Done::Configured(in_force) => Ok(in_force),
             _ => Err(mixed_up()),
         }
     }
@@ -93,10 +94,12 @@ impl Transaction<'_> {
         }
         let generation = stands.generation;
         self.configuration = Some(stands);
+        let bound = self.bind_all()?;
         let mut sweeps = Vec::new();
         for application in &next.applications {
             // One that is back counts as new: nobody was marked for it while it was gone.
-            let same = last.applications.contains(application);
+            let same =
+                last.applications.contains(application) && !bound.contains(&application.name);
             if !same && self.begin_sweep(&application.name, false)? {
                 sweeps.push(application.name.clone());
             }

@@ -27,6 +27,7 @@ impl Transaction<'_> {
         let group = edit.group;
         let mut changed = false;
         let having = self.having(group)?;
+        let scopes = self.scopes(group)?;
         let stay: HashSet<Handle> = if edit.clear || !edit.remove.is_empty() {
             edit.add.iter().map(|(member, ..)| *member).collect()
         } else {
@@ -36,11 +37,17 @@ impl Transaction<'_> {
             let prefix = keys::by_handle(tag::MEMBER, group);
             for key in self.some_keys(&prefix, usize::MAX)? {
                 let member = Handle(keys::last_number(&key));
-                changed |= !stay.contains(&member) && self.leave(&having, group, member)?;
+                if !stay.contains(&member) && self.leave(&having, group, member)? {
+                    self.rescope(&scopes, member, false)?;
+                    changed = true;
+                }
             }
         }
         for member in &edit.remove {
-            changed |= !stay.contains(member) && self.leave(&having, group, *member)?;
+            if !stay.contains(member) && self.leave(&having, group, *member)? {
+                self.rescope(&scopes, *member, false)?;
+                changed = true;
+            }
         }
         if edit.add.is_empty() {
             return Ok(changed);
@@ -67,6 +74,7 @@ impl Transaction<'_> {
             for application in &having {
                 self.doubt(application, group, *member)?;
             }
+            self.rescope(&scopes, *member, true)?;
             changed = true;
         }
         Ok(changed)
@@ -90,6 +98,10 @@ impl Transaction<'_> {
     /// Drops the edges of a dead resource, and leaves a note where there are more than fit into one slice.
     pub(super) fn drop_edges(&mut self, handle: Handle) -> Result<(), Trouble> {
         let note = keys::by_handle(tag::SWEEP, handle);
+        if self.is_gathered_first(handle) {
+            self.sweeps = true;
+            return self.put_key(&note, Vec::new());
+        }
         let mut room = SLICE;
         for (there, forward) in [(tag::MEMBER, true), (tag::IN_GROUP, false)] {
             // One more than fits shows that there is more.
@@ -121,6 +133,10 @@ impl Transaction<'_> {
 
     /// Does one slice of one sweep. Whether there is more to do.
     pub(super) fn sweep(&mut self) -> Result<bool, Trouble> {
+        // Before the edges by which they are found are dropped.
+        if self.gather()? {
+            return Ok(true);
+        }
         if let Some(key) = self.some_keys(&[tag::SWEEP], 1)?.first() {
             self.drop_edges(Handle(keys::last_number(key)))?;
         }

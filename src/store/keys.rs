@@ -68,6 +68,12 @@ pub(super) mod tag {
     pub(in crate::store) const FORGET: u8 = b'f';
     /// application, handle of a member whose account came or went -> the group from which on it is yet to follow.
     pub(in crate::store) const FOLLOW: u8 = b'j';
+    /// set, handle of a resource that is planned together with the others of its set.
+    pub(in crate::store) const TOGETHER: u8 = b'S';
+    /// application, handle of a user -> the set that it is in.
+    pub(in crate::store) const WITHIN: u8 = b'W';
+    /// application, set, group -> the member from which on the group is yet to be gathered into the set.
+    pub(in crate::store) const BENEATH: u8 = b'U';
 }
 
 /// What `active` is instead of true, in a byte of a key that stands where a kind's byte may stand.

@@ -56,6 +56,9 @@ struct Row {
     lane: Lane,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cause: Vec<u64>,
+    /// By the writer itself, and no plan has read it yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    raised: bool,
 }
 
 impl Transaction<'_> {
@@ -75,8 +78,16 @@ impl Transaction<'_> {
                 attempts,
                 lane,
                 caused,
+                read,
             } => {
                 let before = self.drop_due(*handle, application)?;
+                let raised = before
+                    .as_ref()
+                    .filter(|row| row.raised && *read != Some(row.generation));
+                let stays_raised = raised.is_some();
+                let (due, lane) = raised.map_or((*due, *lane), |row| {
+                    (row.due.min(*due), row.lane.min(*lane))
+                });
                 if before.is_none() {
                     let tally = self.tally(application)?;
                     tally.marks = tally.marks.saturating_add(1);
@@ -88,13 +99,14 @@ impl Transaction<'_> {
                 self.head.next_generation = generation.saturating_add(1);
                 let row = Row {
                     generation,
-                    due: *due,
+                    due,
                     attempts: *attempts,
-                    lane: *lane,
+                    lane,
                     cause,
+                    raised: stays_raised,
                 };
                 self.put_mark(&keys::mark(*handle, application), Some(json(&row)?))?;
-                self.put_key(&keys::due(application, *lane, *due, *handle), Vec::new())?;
+                self.put_key(&keys::due(application, lane, due, *handle), Vec::new())?;
                 Ok(Some(generation))
             }
             MarkEdit::Clear {
@@ -132,8 +144,39 @@ impl Transaction<'_> {
             attempts: before.as_ref().map_or(0, |row| row.attempts),
             lane: before.map_or(lane, |row| row.lane),
             caused: false,
+            read: None,
         };
         self.edit_mark(&edit, None).map(drop)
+    }
+
+    /// Somebody's scope changed: a mark is due at once, whatever a plan that has not read it is about to say.
+    pub(super) fn raise(
+        &mut self,
+        handle: Handle,
+        application: &str,
+        due: Timestamp,
+        lane: Lane,
+    ) -> Result<(), Trouble> {
+        let key = keys::mark(handle, application);
+        let before = self.mark(&key)?;
+        let before: Option<Row> = before.map(|bytes| from_json(&bytes)).transpose()?;
+        let lane = before.map_or(lane, |row| row.lane.min(lane));
+        let set = MarkEdit::Set {
+            handle,
+            application: application.to_owned(),
+            due,
+            attempts: 0,
+            lane,
+            caused: false,
+            read: None,
+        };
+        self.edit_mark(&set, None)?;
+        let Some(bytes) = self.mark(&key)? else {
+            return Ok(());
+        };
+        let mut row: Row = from_json(&bytes)?;
+        row.raised = true;
+        self.put_mark(&key, Some(json(&row)?))
     }
 
     /// Clears every mark of a resource that is erased.

@@ -5,7 +5,7 @@
 //!
 //! The path of a write: `front` (the [`Store`] that the rest holds) -> `queue` (a place is had first) -> `writer` (the
 //! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `sent`,
-//! `marks`, `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
+//! `policies`, `together`, `marks`, `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
 //! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`. A copy of all of it, and the way back: `backup`
 //! and `restore`, with what a copy says of itself in `manifest`; what holds until a person confirms it in `restored`.
 
@@ -25,6 +25,7 @@ mod marker;
 mod marks;
 mod migrate;
 mod open;
+mod policies;
 mod queue;
 mod read_only;
 mod reads;
@@ -36,13 +37,14 @@ mod space;
 mod stretch;
 mod sweep;
 mod tables;
+mod together;
 mod transaction;
 mod upkeep;
 mod view;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use apply::{CommitError, Committed, Conflict, Intent};
 pub use backup::{BackupError, Progress, Written};
@@ -52,6 +54,7 @@ pub use front::{Statistics, Store};
 pub use manifest::Manifest;
 pub use marks::{CAUSES, LaneCount};
 pub use open::{OpenError, Options};
+pub use policies::Binding;
 pub use queue::Place;
 pub use read_only::ReadStore;
 pub use reads::{ReadNote, ReadShape};
@@ -61,6 +64,6 @@ pub use row::RowRef;
 pub use sent::{Compared, Doubt, Sent, SentEdit};
 pub use space::{REFUSAL, RESERVE, nearly_full};
 pub use stretch::Stretch;
-pub use sweep::{Sweep, SweepPhase, SweepStep};
+pub use sweep::{Among, Sweep, SweepPhase, SweepStep};
 pub use transaction::Tally;
 pub use view::{Key, Lookup, View};

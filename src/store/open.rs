@@ -406,6 +406,7 @@ fn start(
     let Found { instance, head, .. } = found;
     let view = View::new(db.begin_read().map_err(Trouble::from)?, instance)?;
     let sweeps = !view.sweeping()?.is_empty() || view.put_off()?;
+    let open_sets = view.has_open_set()?;
     drop(view);
     let mut writer = Writer::new(Arc::clone(&db), instance, head, sweeps);
     writer.restored = restored::load(&*db)?;
@@ -417,6 +418,9 @@ fn start(
     // A backup that somebody put here by hand is one no more when it changes.
     if manifest::load(&*db)?.is_some() {
         writer.transact(|transaction| transaction.drop_state(name::BACKUP))?;
+    }
+    if open_sets {
+        writer.transact(|transaction| transaction.close_sets(None))?;
     }
     let rolled_forward = leftover::roll_forward(&db, &mut writer, now)?;
     Store::start(

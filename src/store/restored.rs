@@ -229,6 +229,7 @@ fn doubt_links(
                     Kind::Group => Lane::Group,
                 },
                 caused: false,
+                read: None,
             };
             transaction.edit_mark(&set, None)?;
         }

@@ -180,6 +180,7 @@ impl Transaction<'_> {
                     attempts: 0,
                     lane: Lane::Group,
                     caused: false,
+                    read: None,
                 };
                 self.edit_mark(&set, None)?;
             }
@@ -435,10 +436,10 @@ impl View {
         Ok(found)
     }
 
-    /// Whether an earlier process put off any of this.
+    /// Whether an earlier process put off any of this, or of [`super::together`].
     pub(super) fn put_off(&self) -> Result<bool, Trouble> {
         let mut found = false;
-        for tag in [tag::FORGET, tag::FOLLOW] {
+        for tag in [tag::FORGET, tag::FOLLOW, tag::BENEATH] {
             tables::scan(&self.keys, Seal::Key, &[tag], &[tag], |_, _| {
                 found = true;
                 Ok(go_on(false))

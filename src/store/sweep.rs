@@ -13,6 +13,7 @@ use super::change::MarkEdit;
 use super::front::Store;
 use super::queue::mixed_up;
 use super::tables::{self, STATE, Seal, Trouble, name};
+use super::together::set_key;
 use super::transaction::{Transaction, from_json, json};
 use super::view::{View, parse};
 
@@ -26,6 +27,9 @@ pub struct Sweep {
     /// The generation of the configuration that was in force when it began. An older one knows nothing of what it is about.
     #[serde(default)]
     pub generation: u64,
+    /// Who is planned.
+    #[serde(default)]
+    pub among: Among,
     /// Nothing is certain of what was sent: every link becomes uncertain, so that its account is read back first.
     pub doubt: bool,
     /// What it is at.
@@ -42,10 +46,25 @@ pub struct Sweep {
     pub next: Handle,
 }
 
+/// Who is planned by a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Among {
+    /// Everybody: what planning reads of the application is another.
+    #[default]
+    Everybody,
+    /// A set: those whose scope changed at once.
+    Set,
+}
+
 /// What a sweep is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SweepPhase {
+    /// A set of a Bulk that is under way: it grows.
+    Open,
+    /// A set whose people are not all known yet: groups beneath a group are being read.
+    Gathering,
     /// It counts the removals. Nothing is marked yet.
     Counting,
     /// It marks who differs. Removals are within the safety limit and go.
@@ -60,7 +79,10 @@ impl Sweep {
     pub fn held(&self) -> u64 {
         match self.phase {
             SweepPhase::Holding => self.removals,
-            SweepPhase::Counting | SweepPhase::Marking => 0,
+            SweepPhase::Open
+            | SweepPhase::Gathering
+            | SweepPhase::Counting
+            | SweepPhase::Marking => 0,
         }
     }
 }
@@ -79,8 +101,13 @@ pub struct SweepStep {
 /// What the writer is asked about sweeps.
 #[derive(Debug)]
 pub(super) enum SweepJob {
-    Begin { application: String, doubt: bool },
+    Begin {
+        application: String,
+        doubt: bool,
+    },
     Step(SweepStep),
+    /// The set of a Bulk that has ended.
+    Close(u64),
 }
 
 impl Store {
@@ -94,9 +121,7 @@ impl Store {
             application: application.to_owned(),
             doubt,
         };
-        self.swept(begin).await?;
-        self.tell_sweeps();
-        Ok(())
+        self.swept(begin).await.map(drop)
     }
 
     /// Takes a sweep one step on. False: it is not under way any more, because another one has taken its place; nothing was
@@ -108,21 +133,17 @@ impl Store {
         self.swept(SweepJob::Step(step)).await
     }
 
-    async fn swept(&self, job: SweepJob) -> Result<bool, CommitError> {
+    pub(super) async fn swept(&self, job: SweepJob) -> Result<bool, CommitError> {
         match self.run(Job::Sweep(Box::new(job))).await? {
             Done::Swept(done) => Ok(done),
             _ => Err(mixed_up()),
         }
     }
 
-    /// Changes when a sweep has begun.
+    /// Changes when a sweep or a set has begun, or can go on.
     #[must_use]
     pub fn sweeps_begun(&self) -> watch::Receiver<u64> {
         self.0.shared.sweeps.subscribe()
-    }
-
-    pub(super) fn tell_sweeps(&self) {
-        self.0.shared.sweeps.send_modify(|begun| *begun += 1);
     }
 }
 
@@ -134,6 +155,7 @@ impl Transaction<'_> {
                 Ok(true)
             }
             SweepJob::Step(step) => self.step_sweep(step),
+            SweepJob::Close(number) => self.close_sets(Some(*number)),
         }
     }
 
@@ -153,6 +175,7 @@ impl Transaction<'_> {
         let sweep = Sweep {
             application: application.to_owned(),
             number,
+            among: Among::Everybody,
             generation: self.in_force()?.generation,
             // A doubt that was not gone through yet stays one.
             doubt: doubt || before.is_some_and(|before| before.doubt),
@@ -164,11 +187,16 @@ impl Transaction<'_> {
             next: Handle(0),
         };
         self.put_state(&key, json(&sweep)?)?;
+        self.begun = true;
         Ok(true)
     }
 
     fn step_sweep(&mut self, step: &SweepStep) -> Result<bool, Trouble> {
-        let key = key(&step.sweep.application);
+        let set = step.sweep.among == Among::Set;
+        let key = match step.sweep.among {
+            Among::Everybody => key(&step.sweep.application),
+            Among::Set => set_key(&step.sweep.application, step.sweep.number),
+        };
         let stands = match self.state(&key)? {
             Some(bytes) => from_json::<Sweep>(&bytes)?.number == step.sweep.number,
             None => false,
@@ -178,6 +206,9 @@ impl Transaction<'_> {
         }
         for edit in &step.marks {
             change_mark(self, edit, None)?;
+        }
+        if set {
+            self.drop_together(&step.sweep, step.ends)?;
         }
         if step.ends {
             self.drop_state(&key)?;
@@ -189,13 +220,35 @@ impl Transaction<'_> {
 }
 
 impl View {
-    /// The sweep that is under way for an application.
+    /// The sweep that comes next for an application: a set that is not open any more, or the one over everybody.
     ///
     /// # Errors
     /// [`Fault::Internal`]: a damaged row, or the disk.
     pub fn sweep(&self, application: &str) -> Result<Option<Sweep>, Fault> {
+        let mut sets = self.sets(application)?.into_iter();
+        if let Some(set) = sets.find(|set| set.phase != SweepPhase::Open) {
+            return Ok(Some(set));
+        }
         let stored = tables::read(&self.table(STATE)?, Seal::State, &key(application))?;
         Ok(stored.map(|bytes| from_json(&bytes)).transpose()?)
+    }
+
+    /// Calls `each` with at most `limit` of those that a sweep plans, in handle order from `from` on. The first that is left;
+    /// `None`: nobody is.
+    ///
+    /// # Errors
+    /// As [`View::sweep`], or what `each` says.
+    pub fn swept(
+        &self,
+        sweep: &Sweep,
+        from: Handle,
+        limit: usize,
+        each: impl FnMut(Resource) -> Result<(), Fault>,
+    ) -> Result<Option<Handle>, Fault> {
+        match sweep.among {
+            Among::Everybody => self.everybody(from, limit, each),
+            Among::Set => self.together(sweep.number, from, limit, each),
+        }
     }
 
     /// Calls `each` with at most `limit` resources of every kind, tombstones too, in handle order from `from` on. The first

@@ -48,6 +48,10 @@ pub(super) mod name {
     pub(in crate::store) const APPLICATION: &str = "application/";
     /// One row an application that is being swept follows this.
     pub(in crate::store) const SWEEP: &str = "sweep/";
+    /// One row a set of people that are planned together follows this: application and number.
+    pub(in crate::store) const SET: &str = "set/";
+    /// The groups that policies are bound to.
+    pub(in crate::store) const POLICIES: &[u8] = b"policies";
 }
 
 /// Why a row was not had.

@@ -14,6 +14,7 @@ use crate::scim::{Handle, Kind, Resource};
 use super::configured::Generation;
 use super::ids::Instance;
 use super::keys::{self, Key, tag};
+use super::policies::{Binding, Rescoped};
 use super::row::{self, RowRef, kind_byte};
 use super::tables::{
     self, BLOCK, Bytes, Head, INDEX, INTENTS, JOURNAL, KEYS, MARKS, READS, ROWS, STATE, Seal,
@@ -41,7 +42,7 @@ pub(super) struct Transaction<'t> {
     intents: Table<'t, u64, Bytes>,
     journal: Table<'t, u64, Bytes>,
     index: Table<'t, Bytes, Bytes>,
-    state: Table<'t, Bytes, Bytes>,
+    pub(super) state: Table<'t, Bytes, Bytes>,
     pub(super) reads: Table<'t, (u64, u64), Bytes>,
     pub(super) instance: Instance,
     pub(super) head: Head,
@@ -58,6 +59,12 @@ pub(super) struct Transaction<'t> {
     pub(super) doubts: bool,
     /// Groups whose memberships may differ in an application since this transaction.
     pub(super) doubtful: BTreeSet<(Handle, String)>,
+    /// The groups that policies are bound to, once somebody has asked.
+    pub(super) bindings: Option<Vec<Binding>>,
+    /// Whose scope the change set that is being performed changed.
+    pub(super) rescoped: Rescoped,
+    /// A sweep or a set has begun, or can go on.
+    pub(super) begun: bool,
 }
 
 impl<'t> Transaction<'t> {
@@ -85,6 +92,9 @@ impl<'t> Transaction<'t> {
             sweeps: false,
             doubts: false,
             doubtful: BTreeSet::new(),
+            bindings: None,
+            rescoped: Rescoped::default(),
+            begun: false,
         })
     }
 
@@ -228,6 +238,13 @@ impl<'t> Transaction<'t> {
     /// Moves a group's number of members.
     pub(super) fn count_members(&mut self, group: Handle, delta: i64) {
         *self.members.entry(group.0).or_default() += delta;
+    }
+
+    /// Whether a group has members, those of this transaction counted.
+    pub(super) fn has_members(&self, group: Handle) -> Result<bool, Trouble> {
+        let stored = tables::read_number(&self.keys, &keys::by_handle(tag::MEMBERS, group))?;
+        let moved = self.members.get(&group.0).copied().unwrap_or(0);
+        Ok(stored.unwrap_or(0).saturating_add_signed(moved) > 0)
     }
 
     // -- marks

@@ -12,6 +12,7 @@ use crate::scim::{Handle, Kind, Resource};
 
 use super::ids::Instance;
 use super::keys::{self, Key as KeyBytes, tag};
+use super::policies::Binding;
 use super::row::{RowRef, kind_byte};
 use super::tables::{self, BLOCK, Bytes, KEYS, ROWS, STATE, Seal, Trouble};
 use super::transaction::{Tally, read_tally};
@@ -72,6 +73,8 @@ pub struct View {
     pub(super) keys: ReadOnlyTable<Bytes, Bytes>,
     /// The dead whose edges still stand, once somebody has asked.
     pub(super) dead: OnceLock<BTreeSet<Handle>>,
+    /// The groups that policies are bound to, once somebody has asked.
+    pub(super) bindings: OnceLock<Vec<Binding>>,
     instance: Instance,
 }
 
@@ -87,6 +90,7 @@ impl View {
             rows: transaction.open_table(ROWS)?,
             keys: transaction.open_table(KEYS)?,
             dead: OnceLock::new(),
+            bindings: OnceLock::new(),
             transaction,
             instance,
         })

@@ -95,6 +95,8 @@ impl Shared {
         self.commits.store(writer.commits, Ordering::Relaxed);
         self.rows.store(writer.written, Ordering::Relaxed);
         self.noted.store(writer.noted, Ordering::Relaxed);
+        self.sweeps
+            .send_if_modified(|begun| std::mem::replace(begun, writer.begun) != writer.begun);
         if writer.restored.is_none() && self.restored.borrow().is_some() {
             self.restored.send_replace(None);
         }

@@ -15,7 +15,7 @@ use usher::journal::record::Status;
 use usher::provision::call::{Answer, Call, Method};
 use usher::provision::exchange::{self, End, Exchange, Outcome, Step};
 use usher::provision::link::{Link, Origin, State, Uncertain};
-use usher::provision::plan::{self, Act, Application, Decision};
+use usher::provision::plan::{self, Act, Application, Decision, Facts};
 use usher::provision::weigh::{self, Due, Weighed};
 use usher::scim::{Handle, Id, Kind, Resource};
 
@@ -405,7 +405,7 @@ impl Sim<'_> {
         wait: Duration,
         inline: bool,
     ) -> bool {
-        let mut decision = plan::plan(self.application, &resource, self.now);
+        let mut decision = plan::plan(self.application, Facts::of(&resource, self.now));
         if let Some(removal) = decision
             .link
             .as_mut()
@@ -452,7 +452,7 @@ impl Sim<'_> {
                     }
                     weigh::weigh(
                         self.application,
-                        &resource,
+                        Facts::of(&resource, self.now),
                         &decision,
                         *outcome,
                         attempts,

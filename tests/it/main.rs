@@ -12,6 +12,7 @@ mod appliance;
 mod applications;
 mod authorisation;
 mod backup;
+mod belonging;
 mod bulk;
 mod cli;
 mod concurrency;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DAY, Source, Surroundings, filter, later_rows, mapping, name, only};
+use super::{DAY, Source, Surroundings, filter, mapping, name, only};
 use crate::config::read::{Node, Table};
 use crate::config::shape::{
     Application, Credentials, DeliveryMode, Groups, Limits, MaxRemovals, Mode, OutOfScope, Pace,
-    ProfileName, Safety, Secret, Taking, Users, WhenUnavailable,
+    Policy, ProfileName, Safety, Secret, Taking, Users, WhenUnavailable,
 };
 use crate::config::{pem, value};
+use crate::policy::assignment::Selector;
 
 pub(super) fn all(
     rows: Vec<Table<'_>>,
@@ -93,13 +94,13 @@ fn application(
         groups: groups(table.table("groups")),
         safety: safety(table.table("safety")),
         pace: pace(table.table("pace")),
+        policies: policies(&table),
         map_user,
         map_group,
     };
     let import = table.table("import");
     only(&import, "every", "\"0s\"", Duration::ZERO, Node::duration);
     import.finish();
-    later_rows(&table, "policy", &["name", "group"]);
     table.finish();
     application
 }
@@ -445,6 +446,70 @@ fn safety(table: Table<'_>) -> Safety {
     };
     table.finish();
     safety
+}
+
+fn policies(table: &Table<'_>) -> Vec<Policy> {
+    let mut policies: Vec<Policy> = Vec::new();
+    for row in table.tables("policy") {
+        let named = row.required(
+            "name",
+            "a name for people, such as \"ZoomProvisioningPolicy\"",
+        );
+        let name = named
+            .as_ref()
+            .and_then(|node| node.text())
+            .unwrap_or_default();
+        if let Some(node) = &named
+            && node.value.as_str().is_some()
+            && (name.trim().is_empty() || name.contains(char::is_control))
+        {
+            node.wrong("a name for people");
+        }
+        if let Some(node) = &named
+            && policies.iter().any(|policy| policy.name == name)
+        {
+            node.wrong("a name that no other policy of this application has");
+        }
+        let group = row
+            .required("group", POLICY_GROUP)
+            .and_then(|node| selector(&node));
+        row.finish();
+        policies.extend(group.map(|group| Policy {
+            name: name.to_owned(),
+            group,
+        }));
+    }
+    policies
+}
+
+const POLICY_GROUP: &str = "a group's displayName, or { external_id = \"...\" }";
+
+fn selector(node: &Node<'_>) -> Option<Selector> {
+    let whole = |node: &Node<'_>| {
+        let text = node.text()?;
+        let whole =
+            !text.trim().is_empty() && text.trim() == text && !text.contains(char::is_control);
+        if !whole {
+            node.wrong(POLICY_GROUP);
+        }
+        whole.then(|| text.to_owned())
+    };
+    if node.value.as_table().is_none() {
+        return match node.value.as_str() {
+            Some(_) => {
+                whole(node).map(|name| Selector::DisplayName(crate::scim::schema::fold(&name)))
+            }
+            None => {
+                node.wrong(POLICY_GROUP);
+                None
+            }
+        };
+    }
+    let table = node.table()?;
+    let id = table.required("external_id", "the group's externalId");
+    let id = id.and_then(|node| whole(&node));
+    table.finish();
+    id.map(Selector::ExternalId)
 }
 
 fn pace(table: Table<'_>) -> Pace {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::provision::plan::{Act, plan};
+use crate::provision::plan::{Act, Facts, plan};
 use crate::provision::weigh;
 use crate::scim::{Handle, Kind, Resource};
 
@@ -188,18 +188,26 @@ fn what_cannot_be_had_at_all_is_told_once() {
         attributes: account(),
         links: Vec::new(),
     };
-    let decision = plan(&application, &ada, NOW);
+    let decision = plan(&application, Facts::of(&ada, NOW));
     let answers = vec![reply(403, json!({"detail": "read only"}))];
     let ran = run(decision.act.clone(), None, Capabilities::default(), answers);
     assert_eq!(ran.outcome.end, End::Unsupported(String::from("read only")));
-    let weighed = weigh::weigh(&application, &ada, &decision, ran.outcome, 0, NOW, 7);
+    let weighed = weigh::weigh(
+        &application,
+        Facts::of(&ada, NOW),
+        &decision,
+        ran.outcome,
+        0,
+        NOW,
+        7,
+    );
     assert_eq!(weighed.mark, None, "not retried");
     assert_eq!(weighed.delivery.code.as_deref(), Some("unsupported"));
     ada.set_link("app", weighed.link);
 
     let note =
         |decision: &super::super::plan::Decision| decision.note.as_ref().map(|note| note.code);
-    let again = plan(&application, &ada, NOW);
+    let again = plan(&application, Facts::of(&ada, NOW));
     assert_eq!(
         (&again.act, note(&again)),
         (&Act::Nothing, Some("unsupported"))
@@ -208,20 +216,23 @@ fn what_cannot_be_had_at_all_is_told_once() {
     // Another day, another configuration, another Ada.
     let day = NOW.plus(Duration::from_secs(24 * 3600));
     assert!(matches!(
-        plan(&application, &ada, day).act,
+        plan(&application, Facts::of(&ada, day)).act,
         Act::Give { .. }
     ));
     let other = application_at("https://other.example/scim");
-    assert!(matches!(plan(&other, &ada, NOW).act, Act::Give { .. }));
+    assert!(matches!(
+        plan(&other, Facts::of(&ada, NOW)).act,
+        Act::Give { .. }
+    ));
     let mut changed = ada.clone();
     changed
         .attributes
         .insert(String::from("displayName"), json!("Countess"));
-    let decision = plan(&application, &changed, NOW);
+    let decision = plan(&application, Facts::of(&changed, NOW));
     assert!(matches!(decision.act, Act::Give { .. }) && decision.link.is_none());
     // No account came to be: nothing is looked for, and nothing taken away.
     ada.deleted = Some(NOW);
-    let gone = plan(&application, &ada, NOW);
+    let gone = plan(&application, Facts::of(&ada, NOW));
     assert_eq!((gone.act, gone.link), (Act::Nothing, None));
 }
 

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::provision::plan::plan_with;
+use crate::provision::plan::{Facts, plan_with};
 use crate::scim::{Handle, Id, Kind, Resource};
 
 const NOW: Timestamp = Timestamp(1_795_465_845_000);
@@ -155,13 +155,13 @@ fn a_read_that_is_still_to_come_is_planned_whatever_the_update_switch_says() {
         attributes: account(),
         links: Vec::new(),
     };
-    let decision = plan_with(&off, &user, made.link.clone(), NOW);
+    let decision = plan_with(&off, Facts::of(&user, NOW), made.link.clone());
     assert!(matches!(decision.act, Act::Update { .. }), "{decision:?}");
     let mut changed = user;
     changed
         .attributes
         .insert("displayName".into(), "Other".into());
-    let decision = plan_with(&off, &changed, made.link, NOW);
+    let decision = plan_with(&off, Facts::of(&changed, NOW), made.link);
     assert_eq!(decision.act, Act::Nothing);
 }
 

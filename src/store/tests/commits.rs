@@ -214,6 +214,7 @@ fn a_tombstone_keeps_its_accounts_and_nothing_else() {
         attempts: 0,
         lane: Lane::Deactivate,
         caused: false,
+        read: None,
     };
     let marked = ChangeSet {
         marks: vec![mark],
@@ -338,6 +339,7 @@ fn marks_rise_in_generation_and_are_cleared_only_as_they_were_read() {
         attempts: 1,
         lane,
         caused: true,
+        read: None,
     };
     let clear = |generation| MarkEdit::Clear {
         handle: ada.handle,
@@ -419,6 +421,7 @@ fn due_marks_come_lane_by_lane_and_by_time() {
                 attempts: 0,
                 lane,
                 caused: false,
+                read: None,
             });
         }
     }
@@ -501,6 +504,7 @@ fn an_intent_takes_the_budget_or_is_not_stored() {
         asked: Timestamp(1),
         counted: false,
         held: Some(Timestamp(2)),
+        released: None,
     });
     commit(&store, puts([changed(&people[3], &held)])).expect("held");
     assert_eq!(

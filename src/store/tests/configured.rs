@@ -13,6 +13,7 @@ fn configuration(fingerprint: &str, applications: &[&str]) -> Configuration {
                 name: name.trim_end_matches('+').to_owned(),
                 planning: String::from("p"),
                 groups: name.ends_with('+'),
+                policies: Vec::new(),
             })
             .collect(),
     }
@@ -111,6 +112,7 @@ fn a_mark_that_the_old_one_set_or_cleared_stands_afterwards() {
         attempts,
         lane: Lane::Create,
         caused: false,
+        read: None,
     };
     let marked = ChangeSet {
         marks: vec![set(3)],

@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::provision::link::{Link, Origin, State};
 use crate::scim::{Handle, Id, Kind, Resource};
 
-pub(super) fn user(handle: u64, name: &str) -> Resource {
+pub(crate) fn user(handle: u64, name: &str) -> Resource {
     let mut attributes = Map::new();
     attributes.insert("active".into(), json!(true));
     attributes.insert("userName".into(), json!(name));

@@ -138,6 +138,7 @@ fn left_over_intents_are_committed_as_unknown() {
         attempts: 0,
         lane: Lane::Create,
         caused: true,
+        read: None,
     };
     let intend = |set: ChangeSet| {
         let intent = Intent {

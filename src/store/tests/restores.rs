@@ -167,6 +167,7 @@ fn a_mark_that_stands_is_not_moved_by_doubt() {
         attempts: 3,
         lane: Lane::Deactivate,
         caused: false,
+        read: None,
     };
     let set = ChangeSet {
         marks: vec![

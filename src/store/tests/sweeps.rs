@@ -13,6 +13,7 @@ fn configure(store: &Store, fingerprint: &str, applications: &[(&str, &str)]) ->
                 name: (*name).to_owned(),
                 planning: (*planning).to_owned(),
                 groups: false,
+                policies: Vec::new(),
             })
             .collect(),
     };
@@ -42,6 +43,7 @@ fn due(handle: Handle) -> MarkEdit {
         attempts: 0,
         lane: Lane::Update,
         caused: false,
+        read: None,
     }
 }
 

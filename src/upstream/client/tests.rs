@@ -57,6 +57,7 @@ pub(in crate::upstream) fn application(base_url: &str, token: &str) -> Applicati
             medium: 1,
             concurrency: 2,
         },
+        policies: Vec::new(),
         map_user: Vec::new(),
         map_group: Vec::new(),
     }
