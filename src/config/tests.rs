@@ -385,9 +385,9 @@ fn single_mistakes() {
             "a group's displayName, or { external_id",
         ),
         (
-            small("[[application.policy]]\nname = \"p\"\ngroup = { external = \"7\" }\n"),
+            small("[[application.policy]]\nname = \"p\"\ngroup = { external_id = \"\" }\n"),
             "application[0].policy[0].group.external_id",
-            "the group's externalId",
+            "a group's displayName, or { external_id",
         ),
         (
             small(
