@@ -14,6 +14,7 @@ mod deliver;
 mod discover;
 mod draft;
 mod groups;
+pub mod holds;
 mod record;
 mod sweep;
 mod verdict;

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod check;
 pub mod confirm;
 pub mod demo;
+pub mod holds;
 pub mod log;
 pub mod report;
 pub mod restore;
@@ -68,6 +69,8 @@ enum Command {
     Confirm(confirm::Args),
     /// Shows how a running gateway and its applications are
     Status(status::Args),
+    /// Lists removals that the safety limit stopped; releases or rejects them
+    Holds(holds::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -86,6 +89,7 @@ impl Command {
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
             Self::Status(args) => status::run(args),
+            Self::Holds(args) => holds::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::journal::record::{Operation, Status};
 use crate::journal::report::{Query, Row};
 use crate::journal::{table, url};
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, ReadStore, Store};
 
 /// How long the gateway may be silent: a search through a large journal takes a while.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -168,6 +168,19 @@ fn rows(body: &[u8]) -> Result<Vec<Row>, Failed> {
 
 /// Reads the data file itself. `silent`: why no gateway was asked.
 fn read(path: &Path, query: &Query, silent: Option<&str>) -> Result<Found, Failed> {
+    let (store, note) = read_only(path, silent)?;
+    let rows = store
+        .view()
+        .and_then(|view| view.journal(query))
+        .map_err(|fault| Failed(FAILURE, format!("{}: {}", path.display(), fault.internal())))?;
+    Ok(Found {
+        rows,
+        note: Some(note),
+    })
+}
+
+/// Opens the data file itself for reading, and what to say of that. `silent`: why no gateway was asked.
+pub(super) fn read_only(path: &Path, silent: Option<&str>) -> Result<(ReadStore, String), Failed> {
     let why = silent.map_or_else(String::new, |silent| format!("{silent}; "));
     let store = Store::open_read_only(path).map_err(|error| {
         let code = match error {
@@ -180,20 +193,13 @@ fn read(path: &Path, query: &Query, silent: Option<&str>) -> Result<Found, Faile
         };
         Failed(code, format!("{why}{error}"))
     })?;
-    let rows = store
-        .view()
-        .and_then(|view| view.journal(query))
-        .map_err(|fault| Failed(FAILURE, format!("{}: {}", path.display(), fault.internal())))?;
     let checked = if store.checked() {
         "a crash had left it open, so it was checked whole and repaired first"
     } else {
         "the rows read were checked, the file as a whole was not"
     };
     let note = format!("{why}read {} directly: {checked}", path.display());
-    Ok(Found {
-        rows,
-        note: Some(note),
-    })
+    Ok((store, note))
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use super::socket::{self, Failed};
 use super::{Format, TEMPORARY, USAGE, complain, say};
 use crate::clock::Timestamp;
 use crate::config;
-use crate::console::status::{ApplicationStatus, ClassStatus, LaneStatus, State, Status};
+use crate::console::status::{
+    ApplicationStatus, ClassStatus, LaneStatus, PolicyState, State, Status,
+};
 use crate::store::Lane;
 
 /// A person has to do something.
@@ -23,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// `usher status`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code: 0 all is well, 1 a person has to do something (what, is in the last lines: removals held by the safety\nlimit, credentials refused, an application that fails for more than five minutes, a disk nearly full, a failed\ncommit), 64 wrong usage, 75 no gateway answers.\n\nExample:\n  usher status --config /etc/usher/usher.toml"
+    after_help = "Exit code: 0 all is well, 1 a person has to do something (what, is in the last lines: removals held by the safety\nlimit, a policy whose group is not known or was deleted, credentials refused, an application that fails for more than five minutes, a disk nearly full, a failed\ncommit), 64 wrong usage, 75 no gateway answers.\n\nExample:\n  usher status --config /etc/usher/usher.toml"
 )]
 pub struct Args {
     /// The configuration, for the place of the socket [default: usher.toml]
@@ -104,9 +106,27 @@ fn wanting(status: &Status) -> Vec<String> {
         let name = &application.name;
         if application.held > 0 {
             wanting.push(format!(
-                "{name}: removals held by the safety limit: {}; `usher report --application {name} --status held` lists them",
+                "{name}: removals held by the safety limit: {}; `usher holds --application {name}` lists them",
                 application.held
             ));
+        }
+        for policy in &application.policies {
+            let group = &policy.group;
+            match policy.state {
+                PolicyState::Bound => {}
+                PolicyState::Empty => wanting.push(format!(
+                    "{name}: the group of policy {} ({group}) has not had a member yet: by it nothing is given and nothing taken away",
+                    policy.name
+                )),
+                PolicyState::Unknown => wanting.push(format!(
+                    "{name}: policy {} names a group that nobody has sent ({group}): nothing is given and nothing taken away",
+                    policy.name
+                )),
+                PolicyState::Deleted => wanting.push(format!(
+                    "{name}: the group of policy {} ({group}) was deleted: who loses an account by that is held",
+                    policy.name
+                )),
+            }
         }
         match application.state {
             State::Refused { .. } => wanting.push(format!(
@@ -175,10 +195,42 @@ fn one(application: &ApplicationStatus, now: Timestamp) -> String {
         application.concurrency,
         application.waiting
     );
-    if let Some(sweep) = &application.sweep {
+    if let Some((left, until)) = application.allowance {
         let _never = writeln!(
             out,
-            "  planning everybody again: {} of {}, removals held by it {}",
+            "  allowed beyond the safety limit: {left}, another {}",
+            span(until.since(now))
+        );
+    }
+    for policy in &application.policies {
+        let state = match policy.state {
+            PolicyState::Bound => "members",
+            PolicyState::Empty => "never had a member",
+            PolicyState::Unknown => "not known",
+            PolicyState::Deleted => "deleted",
+        };
+        let _never = write!(out, "  policy {}: {}", policy.name, policy.group);
+        if let Some(called) = policy
+            .called
+            .as_ref()
+            .filter(|called| crate::scim::schema::fold(called) != policy.group)
+        {
+            let _never = write!(out, ", called {called} now");
+        }
+        let _never = match policy.state {
+            PolicyState::Bound => writeln!(out, ", {} {state}", policy.members),
+            _ => writeln!(out, ", {state}"),
+        };
+    }
+    if let Some(sweep) = &application.sweep {
+        let who = if sweep.set {
+            "those whose groups changed"
+        } else {
+            "everybody"
+        };
+        let _never = writeln!(
+            out,
+            "  planning {who} again: {} of {}, removals held by it {}",
             sweep.done, sweep.total, sweep.held
         );
     }
@@ -303,7 +355,7 @@ fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::status::{StoreStatus, SweepStatus};
+    use crate::console::status::{PolicyStatus, StoreStatus, SweepStatus};
 
     fn class() -> ClassStatus {
         ClassStatus {
@@ -349,7 +401,16 @@ mod tests {
                 last: Some((Timestamp(999_000), String::from("answered 429"))),
                 active: 700,
                 held: 0,
+                allowance: None,
+                policies: vec![PolicyStatus {
+                    name: String::from("ours"),
+                    group: String::from("zoom users"),
+                    state: PolicyState::Bound,
+                    called: Some(String::from("Video Users")),
+                    members: 700,
+                }],
                 sweep: Some(SweepStatus {
+                    set: false,
                     total: 900,
                     done: 500,
                     held: 0,
@@ -370,6 +431,7 @@ usher 0.1.0: ready, up 16m 40s, configuration generation 4
 
 zoom: told to wait, another 30s; last: answered 429, 1s ago
   accounts active 700, removals held 0, calls under way 3 of 8, waiting for their turn 1
+  policy ours: zoom users, called Video Users now, 700 members
   planning everybody again: 500 of 900, removals held by it 0
   PACE    NOW   CONFIGURED  GRANTED  NOT BEFORE
   light   20/s  40/s        80/s     -
@@ -400,6 +462,16 @@ zoom: told to wait, another 30s; last: answered 429, 1s ago
         let long = Timestamp(699_999);
         assert_eq!(with(State::Failing { since: long, next }, 0), 1);
         assert_eq!(with(State::Refused { since, next }, 3), 2);
+        for (policy, lines) in [
+            (PolicyState::Bound, 0),
+            (PolicyState::Empty, 1),
+            (PolicyState::Unknown, 1),
+            (PolicyState::Deleted, 1),
+        ] {
+            let mut status = status();
+            status.applications[0].policies[0].state = policy;
+            assert_eq!(wanting(&status).len(), lines, "{policy:?}");
+        }
         let broken = Status {
             phase: String::from("broken"),
             ..status()

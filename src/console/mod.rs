@@ -3,7 +3,9 @@
 
 mod backup;
 mod health;
+mod holds;
 pub mod metrics;
+mod query;
 pub mod route;
 pub mod status;
 mod test;
@@ -141,6 +143,9 @@ impl Console {
             Ok(Route::Confirm) => self.confirm().await,
             Ok(Route::Restored) => self.restored(),
             Ok(Route::Status) => self.status().await,
+            Ok(Route::Holds) => self.holds(query).await,
+            Ok(Route::Release) => self.release(query).await,
+            Ok(Route::Reject) => self.reject(query).await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

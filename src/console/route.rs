@@ -27,6 +27,12 @@ pub enum Route {
     Restored,
     /// `GET /status`
     Status,
+    /// `GET /holds`: removals that wait for a person.
+    Holds,
+    /// `POST /holds/release`
+    Release,
+    /// `POST /holds/reject`
+    Reject,
 }
 
 /// Where a request to the admin API comes in.
@@ -40,7 +46,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -52,6 +58,9 @@ impl Route {
         Self::Confirm,
         Self::Restored,
         Self::Status,
+        Self::Holds,
+        Self::Release,
+        Self::Reject,
     ];
 
     /// Its method and path.
@@ -69,6 +78,9 @@ impl Route {
             Self::Confirm => ("POST", "/confirm"),
             Self::Restored => ("GET", "/confirm"),
             Self::Status => ("GET", "/status"),
+            Self::Holds => ("GET", "/holds"),
+            Self::Release => ("POST", "/holds/release"),
+            Self::Reject => ("POST", "/holds/reject"),
         }
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::config::shape::Mode;
+use crate::config::shape::{Mode, Policy};
 use crate::error::Fault;
 use crate::gateway::Phase;
 use crate::settle::{Application, Engine};
-use crate::store::{Lane, LaneCount, nearly_full};
+use crate::store::{Among, Lane, LaneCount, View, nearly_full};
 use crate::upstream::gate::{ClassView, GateView};
 
 /// Marks of a lane that are counted; above, it is "more than".
@@ -76,6 +76,12 @@ pub struct ApplicationStatus {
     pub active: u64,
     /// Removals that the safety limit holds until a person decides.
     pub held: u64,
+    /// What a person has allowed beyond the limit: so many removals, until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<(u64, Timestamp)>,
+    /// Who belongs there by groups; none: everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyStatus>,
     /// Everybody is planned again, because the configuration changed.
     pub sweep: Option<SweepStatus>,
     /// All marks.
@@ -84,9 +90,41 @@ pub struct ApplicationStatus {
     pub queue: Vec<LaneStatus>,
 }
 
+/// A policy and its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Its name.
+    pub name: String,
+    /// How it names its group.
+    pub group: String,
+    /// How that is.
+    pub state: PolicyState,
+    /// What the group is called now, where it is known.
+    pub called: Option<String>,
+    /// Its direct members.
+    pub members: u64,
+}
+
+/// How a policy's group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyState {
+    /// Known, and its members belong.
+    Bound,
+    /// Known, and never had a member: nothing is given and nothing taken away by it.
+    Empty,
+    /// Not known: likewise.
+    Unknown,
+    /// Deleted: whoever loses an account by that keeps it until a person says so.
+    Deleted,
+}
+
 /// A sweep that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepStatus {
+    /// Not everybody, but a set: those whose groups changed at once.
+    #[serde(default)]
+    pub set: bool,
     /// Resources there are.
     pub total: u64,
     /// Resources planned so far.
@@ -223,7 +261,13 @@ fn one(
         last: gate.last.map(|last| (last.at, last.to_string())),
         active: tally.active,
         held: tally.holds,
+        allowance: tally
+            .allowance
+            .filter(|allowance| allowance.room(now) > 0)
+            .map(|allowance| (allowance.left, allowance.until)),
+        policies: policies(&view, application)?,
         sweep: view.sweep(name)?.map(|sweep| SweepStatus {
+            set: sweep.among == Among::Set,
             total: sweep.total,
             done: sweep.done,
             held: sweep.held(),
@@ -231,6 +275,32 @@ fn one(
         marks: tally.marks,
         queue: lanes.iter().map(lane).collect(),
     })
+}
+
+fn policies(view: &View, application: &Application) -> Result<Vec<PolicyStatus>, Fault> {
+    let bindings = view.bindings()?;
+    let one = |policy: &Policy| {
+        let binding = bindings.iter().find(|binding| {
+            binding.application == application.plan.name() && binding.selector == policy.group
+        });
+        let members = match binding {
+            Some(binding) => view.member_count(binding.group)?,
+            None => 0,
+        };
+        Ok(PolicyStatus {
+            name: policy.name.clone(),
+            group: policy.group.to_string(),
+            state: match binding {
+                None => PolicyState::Unknown,
+                Some(binding) if binding.deleted => PolicyState::Deleted,
+                Some(binding) if binding.populated => PolicyState::Bound,
+                Some(_) => PolicyState::Empty,
+            },
+            called: binding.map(|binding| binding.name.clone()),
+            members,
+        })
+    };
+    application.plan.config.policies.iter().map(one).collect()
 }
 
 /// How an application is, by its gate.

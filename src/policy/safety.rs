@@ -31,6 +31,30 @@ pub struct Window {
     pub used: u64,
 }
 
+/// Removals beyond the limit that a person has allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// How many are left.
+    pub left: u64,
+    /// It ends then.
+    pub until: Timestamp,
+}
+
+impl Allowance {
+    /// How many may still go.
+    #[must_use]
+    pub fn room(self, now: Timestamp) -> u64 {
+        if now < self.until { self.left } else { 0 }
+    }
+
+    /// One of them, and what is left then; `None`: none is.
+    #[must_use]
+    pub fn take(self, now: Timestamp) -> Option<Self> {
+        let left = self.room(now).checked_sub(1)?;
+        Some(Self { left, ..self })
+    }
+}
+
 /// What the limit says to one removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
@@ -164,6 +188,22 @@ mod tests {
                 "active {active}, limit {limit:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_allowance_is_used_up_and_ends() {
+        let two = Allowance {
+            left: 2,
+            until: Timestamp(100),
+        };
+        let one = two.take(Timestamp(99)).expect("two are left");
+        assert_eq!((two.room(Timestamp(99)), one.left), (2, 1));
+        let none = one.take(Timestamp(99)).expect("one is left");
+        assert_eq!(none.take(Timestamp(99)), None);
+        assert_eq!(
+            (two.room(Timestamp(100)), two.take(Timestamp(100))),
+            (0, None)
+        );
     }
 
     #[test]

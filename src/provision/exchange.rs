@@ -74,6 +74,8 @@ pub enum End {
     Pending(String),
     /// A protected account: no write is made.
     Protected,
+    /// An account that was imported and that nobody has claimed: it is not ours to take away.
+    Unclaimed,
     /// Accepted without effect: a removal that did not remove.
     Ineffective(String),
     /// The application does not take it, from anybody or from us: asking again is of no use.
@@ -278,6 +280,9 @@ impl<'a> Exchange<'a> {
             }
             at => at,
         };
+        if let Some(end) = self.barred() {
+            self.at = At::End(end);
+        }
         let id = self.link.remote_id.as_deref().unwrap_or_default();
         let call = match &self.at {
             At::LookUp { .. } if let Some(walk) = &self.walk => profile.list(walk.next),
@@ -312,6 +317,25 @@ impl<'a> Exchange<'a> {
             At::End(end) => return Step::End(Box::new(self.outcome(end.clone()))),
         };
         Step::Call(call)
+    }
+
+    /// The last look at the door, before each call that changes an account: whatever was planned, what has been learned of
+    /// the account since may be that it is protected.
+    fn barred(&self) -> Option<End> {
+        let changes = matches!(
+            self.at,
+            At::Rewrite(..) | At::Activate | At::Put | At::Deactivate | At::Delete
+        );
+        if !changes {
+            return None;
+        }
+        if self.act.removes() && self.link.origin == Origin::Imported {
+            return Some(End::Unclaimed);
+        }
+        let protected = &self.application.config.safety.protected;
+        let seen = self.link.seen_name.as_deref();
+        seen.is_some_and(|name| scope::protected(protected, name))
+            .then_some(End::Protected)
     }
 
     /// Hears what became of the call that [`Exchange::step`] gave, and says what it shows about the application itself.

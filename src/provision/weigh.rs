@@ -84,14 +84,18 @@ pub fn unsent(
     attempts: u32,
     why: &str,
 ) -> Weighed {
-    let lane = decision.act.lane();
+    let held = decision
+        .note
+        .as_ref()
+        .is_some_and(|note| note.status == Status::Held);
+    let lane = if held {
+        Lane::Deactivate
+    } else {
+        decision.act.lane()
+    };
     let link = decision.link.clone();
     let mark = |at| Some(Due { at, attempts, lane });
     if decision.act == Act::Nothing {
-        let held = decision
-            .note
-            .as_ref()
-            .is_some_and(|note| note.status == Status::Held);
         let mut line = noted(
             delivery(
                 application,
@@ -290,6 +294,14 @@ pub fn weigh(
                 Status::Skipped,
                 "protected",
                 "the account is protected: no call is made for it",
+            ),
+            None,
+        ),
+        End::Unclaimed => (
+            say(
+                Status::Skipped,
+                "unclaimed",
+                "the account was imported and never claimed: it is not ours to take away",
             ),
             None,
         ),

@@ -60,9 +60,12 @@ pub(super) fn fits(
         window: last,
         holds,
         active,
+        allowance,
         ..
     } = *tally;
-    removals <= safety::room(last, holds, active, limit, window, now)
+    let allowed = allowance.map_or(0, |allowance| allowance.room(now));
+    let room = safety::room(last, holds, active, limit, window, now);
+    removals <= room.saturating_add(allowed)
 }
 
 pub(super) fn count(decision: &mut Decision) {

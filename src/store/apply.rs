@@ -8,7 +8,7 @@ use std::sync::Arc;
 use redb::Database;
 
 use crate::clock::Timestamp;
-use crate::policy::safety::{self, Take};
+use crate::policy::safety::{self, Allowance, Take};
 use crate::scim::Handle;
 
 use super::change::{Budget, ChangeSet, Lane, MarkEdit, MemberEdit, Put};
@@ -94,6 +94,8 @@ pub(super) enum Job {
     /// A person says, at this time, that what was restored is right.
     Confirm(Timestamp),
     Configure(Box<Configuration>),
+    /// A person allows removals beyond an application's limit, or none any more.
+    Allow(String, Option<Allowance>),
     Sweep(Box<SweepJob>),
 }
 
@@ -105,6 +107,7 @@ pub(super) enum Done {
     /// Whether there was something to confirm.
     Confirmed(bool),
     Configured(InForce),
+    Allowed,
     /// Whether the sweep is the one that is under way.
     Swept(bool),
 }
@@ -261,6 +264,10 @@ fn run(transaction: &mut Transaction<'_>, job: &mut Job) -> Result<Done, Stop> {
         }
         Job::Intend(intent) => intend(transaction, intent).map(Done::Intended),
         Job::Configure(next) => Ok(Done::Configured(transaction.configure(next)?)),
+        Job::Allow(application, allowance) => {
+            transaction.tally(application)?.allowance = *allowance;
+            Ok(Done::Allowed)
+        }
         Job::Sweep(job) => Ok(Done::Swept(transaction.sweep_job(job)?)),
         Job::Confirm(now) => Ok(Done::Confirmed(restored::confirmed(transaction, *now)?)),
     }
@@ -313,7 +320,14 @@ fn take(transaction: &mut Transaction<'_>, budget: &Budget) -> Result<(), Stop> 
             Ok(())
         }
         Take::Counted => Ok(()),
-        Take::Held => Err(Stop::Refused(CommitError::Held)),
+        Take::Held => {
+            let allowed = tally.allowance.and_then(|it| it.take(budget.now));
+            if allowed.is_none() {
+                return Err(Stop::Refused(CommitError::Held));
+            }
+            tally.allowance = allowed;
+            Ok(())
+        }
     }
 }
 

@@ -140,15 +140,30 @@ impl Transaction<'_> {
 }
 
 impl View {
+    /// The applications of the configuration in force.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`]: a damaged row, or the disk.
+    pub fn configured(&self) -> Result<Vec<String>, Fault> {
+        let names = self.in_force()?.applications.into_iter();
+        Ok(names.map(|application| application.name).collect())
+    }
+
+    fn in_force(&self) -> Result<Generation, Fault> {
+        Ok(
+            match tables::read(&self.table(STATE)?, Seal::State, name::CONFIG)? {
+                Some(bytes) => from_json(&bytes)?,
+                None => Generation::default(),
+            },
+        )
+    }
+
     /// The generation of the configuration in force, and its fingerprint; (0, "") before the first.
     ///
     /// # Errors
     /// [`Fault::Internal`]: a damaged row, or the disk.
     pub fn generation(&self) -> Result<(u64, String), Fault> {
-        let last: Generation = match tables::read(&self.table(STATE)?, Seal::State, name::CONFIG)? {
-            Some(bytes) => from_json(&bytes)?,
-            None => Generation::default(),
-        };
+        let last = self.in_force()?;
         Ok((last.generation, last.fingerprint))
     }
 }

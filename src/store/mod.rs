@@ -9,6 +9,7 @@
 //! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`. A copy of all of it, and the way back: `backup`
 //! and `restore`, with what a copy says of itself in `manifest`; what holds until a person confirms it in `restored`.
 
+mod allowance;
 mod apply;
 mod backup;
 pub mod change;

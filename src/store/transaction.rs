@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::safety::Window;
+use crate::policy::safety::{Allowance, Window};
 use crate::provision::link::State;
 use crate::scim::{Handle, Kind, Resource};
 
@@ -32,6 +32,9 @@ pub struct Tally {
     pub marks: u64,
     /// The safety limit's running window.
     pub window: Option<Window>,
+    /// What a person has allowed beyond it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
 }
 
 /// A write transaction over all tables. Dropped without [`Transaction::finish`] it has written nothing that counts.

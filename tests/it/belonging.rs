@@ -20,7 +20,7 @@ fn policies(groups: &[&str]) -> String {
     groups.iter().map(policy).collect()
 }
 
-fn plan(groups: &[&str], more: &str) -> Plan {
+pub(crate) fn plan(groups: &[&str], more: &str) -> Plan {
     Plan {
         tables: format!("{more}\n{}", policies(groups)),
         ..Plan::default()
@@ -36,7 +36,7 @@ async fn user(house: &House, name: &str) -> String {
     made.expect(201).id()
 }
 
-async fn users(house: &House, prefix: &str, count: usize) -> Vec<String> {
+pub(crate) async fn users(house: &House, prefix: &str, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..count {
         ids.push(user(house, &format!("{prefix}{number}")).await);
@@ -48,13 +48,13 @@ fn values(members: &[&str]) -> Vec<Value> {
     members.iter().map(|id| json!({ "value": id })).collect()
 }
 
-async fn group(house: &House, name: &str, members: &[&str]) -> String {
+pub(crate) async fn group(house: &House, name: &str, members: &[&str]) -> String {
     let body = json!({ "schemas": [CORE_GROUP], "displayName": name, "members": values(members) });
     let made = house.ask("POST", "/Groups", Some(&body)).await;
     made.expect(201).id()
 }
 
-async fn patch(house: &House, path: &str, operations: Value) {
+pub(crate) async fn patch(house: &House, path: &str, operations: Value) {
     let body = json!({ "schemas": [PATCH], "Operations": operations });
     let answer = house.ask("PATCH", path, Some(&body)).await;
     assert!(answer.status < 300, "{answer:?}");
@@ -66,7 +66,7 @@ async fn add(house: &House, group: &str, members: &[&str]) {
     patch(house, &format!("/Groups/{group}"), operation).await;
 }
 
-async fn remove(house: &House, group: &str, members: &[&str]) {
+pub(crate) async fn remove(house: &House, group: &str, members: &[&str]) {
     let operation = json!([{"op": "remove", "path": "members", "value": values(members)}]);
     patch(house, &format!("/Groups/{group}"), operation).await;
 }
@@ -76,7 +76,7 @@ fn all(ids: &[String]) -> Vec<&str> {
 }
 
 /// The names of the accounts that are active there.
-fn active(house: &House) -> Vec<String> {
+pub(crate) fn active(house: &House) -> Vec<String> {
     let accounts = house.sandbox.state().accounts().into_iter();
     let mut names: Vec<String> = accounts
         .filter(|account| account.user["active"] == true)

@@ -25,6 +25,7 @@ mod flows;
 mod framing;
 mod group_push;
 mod histories;
+mod holds;
 mod house;
 mod http2;
 mod limits;

@@ -206,7 +206,11 @@ async fn burst(users: usize, growth: u64) {
     });
     let state = house.sandbox.state();
     house.ask("POST", "/Bulk", Some(&bulk)).await.expect(200);
-    assert_eq!(due(&house, Lane::Deactivate), leavers.len() as u64);
+    // A Bulk's removals are due when all of them are counted.
+    until("the count", || {
+        due(&house, Lane::Deactivate) == leavers.len() as u64
+    })
+    .await;
     let late = state.calls().len();
     while due(&house, Lane::Deactivate) > 0 {
         step(&house, Duration::from_millis(100)).await;

@@ -55,7 +55,16 @@ fn run(
     link: Option<Link>,
     answers: &[Answer],
 ) -> (Vec<String>, Vec<pace::Heard>, Outcome) {
-    let application = application("");
+    run_with("", act, link, answers)
+}
+
+fn run_with(
+    lines: &str,
+    act: Act,
+    link: Option<Link>,
+    answers: &[Answer],
+) -> (Vec<String>, Vec<pace::Heard>, Outcome) {
+    let application = application(lines);
     let mut exchange = Exchange::begin(&application, act, link, NOW);
     let (mut calls, mut heard, mut answers) = (Vec::new(), Vec::new(), answers.iter());
     loop {
@@ -183,5 +192,40 @@ fn an_account_that_exists_and_is_not_shown_yet_is_looked_up_by_its_name_when_it_
         let (calls, _, gone) = run(Act::Deactivate, outcome.link, &answers);
         assert_eq!(calls, ["GET /Users", "PATCH /Users/k%261"], "{status}");
         assert_eq!(gone.end, End::Done, "{status}");
+    }
+}
+
+#[test]
+fn the_last_look_at_the_door() {
+    // Planned when nothing was known of it; the account is the owner's by now.
+    let (_, _, made) = run(
+        give(),
+        None,
+        &[reply(201, &shown(&[])), reply(200, &shown(&[]))],
+    );
+    let mut link = made.link.unwrap();
+    link.uncertain = Some(Uncertain {
+        intended: NOW,
+        sent: NOW,
+    });
+    let update = Act::Update { account: account() };
+    let owner = shown(&[("userName", "owner@x.example".into())]);
+    let lines = "[application.safety]\nprotected = [\"Owner@*\"]";
+    let answers = [reply(200, &owner)];
+    let (calls, _, outcome) = run_with(lines, update, Some(link.clone()), &answers);
+    assert_eq!(calls, ["GET /Users/k%261"]);
+    assert_eq!(outcome.end, End::Protected);
+
+    link.uncertain = None;
+    link.seen_name = Some(String::from("owner@x.example"));
+    for act in [Act::Deactivate, Act::Delete] {
+        let (calls, _, outcome) = run_with(lines, act, Some(link.clone()), &[]);
+        assert_eq!((calls.len(), outcome.end), (0, End::Protected));
+    }
+    link.seen_name = Some(String::from(NAME));
+    link.origin = Origin::Imported;
+    for act in [Act::Deactivate, Act::Delete] {
+        let (calls, _, outcome) = run_with(lines, act, Some(link.clone()), &[]);
+        assert_eq!((calls.len(), outcome.end), (0, End::Unclaimed));
     }
 }
