@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::Response;
 
-use super::status::{self, ApplicationStatus, State, Status};
+use super::status::{self, ApplicationStatus, PolicyState, State, Status};
 use super::{Console, fault};
 use crate::clock::Timestamp;
 use crate::counts::{Action, BOUNDS};
@@ -265,7 +265,7 @@ fn applications(text: &mut Text, status: &Status) {
         }
     }
     type Value = fn(&ApplicationStatus) -> u64;
-    let gauges: [(&str, &str, Value); 5] = [
+    let gauges: [(&str, &str, Value); 6] = [
         (
             "usher_application_calls_in_flight",
             "Calls under way.",
@@ -283,6 +283,16 @@ fn applications(text: &mut Text, status: &Status) {
             "usher_removals_held",
             "Removals that the safety limit holds until a person decides.",
             |one| one.held,
+        ),
+        (
+            "usher_policies_without_group",
+            "Policies whose group is not known, never had a member or was deleted.",
+            |one| {
+                let policies = one.policies.iter();
+                policies
+                    .filter(|policy| policy.state != PolicyState::Bound)
+                    .count() as u64
+            },
         ),
         ("usher_marks", "All marks.", |one| one.marks),
     ];
