@@ -46,6 +46,8 @@ pub enum Fault {
     UriTooLong(usize),
     /// The head is over the limit, in bytes.
     HeaderTooLarge(usize),
+    /// The head has more lines than the limit.
+    TooManyHeaders(usize),
     /// The body took too long to arrive.
     BodyTimeout,
     /// The body is coded, or not JSON by its Content-Type.
@@ -105,7 +107,7 @@ impl Fault {
             Self::UnsupportedMediaType(_) => 415,
             Self::ExpectationFailed => 417,
             Self::TooManyRequests(_) => 429,
-            Self::HeaderTooLarge(_) => 431,
+            Self::HeaderTooLarge(_) | Self::TooManyHeaders(_) => 431,
             Self::NotImplemented(_) => 501,
             Self::Refused {
                 uniqueness: true, ..
@@ -148,6 +150,7 @@ impl Fault {
             | Self::TooManyOperations(_)
             | Self::UriTooLong(_)
             | Self::HeaderTooLarge(_)
+            | Self::TooManyHeaders(_)
             | Self::BodyTimeout
             | Self::UnsupportedMediaType(_)
             | Self::ExpectationFailed
@@ -188,6 +191,7 @@ impl Fault {
             | Self::TooLarge(_)
             | Self::UriTooLong(_)
             | Self::HeaderTooLarge(_)
+            | Self::TooManyHeaders(_)
             | Self::BodyTimeout
             | Self::UnsupportedMediaType(_)
             | Self::ExpectationFailed
@@ -221,8 +225,9 @@ impl Fault {
             Self::PreconditionFailed => "The resource's version is not one in If-Match, or is one in If-None-Match: it was changed since. Read it again.".into(),
             Self::TooManyOperations(limit) => format!("A Bulk takes at most {limit} operations.").into(),
             Self::TooLarge(limit) => format!("The body is larger than {limit} bytes.").into(),
-            Self::UriTooLong(limit) => format!("The request line is longer than {limit} bytes.").into(),
+            Self::UriTooLong(limit) => format!("The request's target is longer than {limit} bytes.").into(),
             Self::HeaderTooLarge(limit) => format!("The header is larger than {limit} bytes.").into(),
+            Self::TooManyHeaders(limit) => format!("The header has more than {limit} lines.").into(),
             Self::BodyTimeout => "The body did not arrive in time.".into(),
             Self::ExpectationFailed => "The only Expect that is met here is 100-continue.".into(),
             Self::TooManyRequests(_) => "Too many requests from this client; see Retry-After.".into(),

@@ -184,7 +184,7 @@ impl Serving {
         let running = Running {
             authority: Authority::new(&config.clients),
             limits: config.limits.clone(),
-            base: base(&config, address),
+            base: base(&config, tls.is_some(), address),
             engine: None,
         };
         let gateway = Arc::new(Gateway::new(running, clock.clone()));
@@ -328,7 +328,7 @@ impl Serving {
         self.gateway.swap(Running {
             authority: running.authority.renewed(&config.clients),
             limits: config.limits.clone(),
-            base: base(&config, self.address),
+            base: base(&config, self.tls.is_some(), self.address),
             engine: Some(Arc::clone(&next)),
         });
         let before = behind.begin(config, &next);
@@ -389,14 +389,11 @@ impl Serving {
     }
 }
 
-/// What `meta.location` and `$ref` begin with.
-fn base(config: &Config, address: SocketAddr) -> String {
+/// What `meta.location` and `$ref` begin with. `tls`: whether the listener has it; a file that was read again may want it
+/// otherwise, and waits for a restart.
+fn base(config: &Config, tls: bool, address: SocketAddr) -> String {
     let base = config.server.base_url.clone();
-    let scheme = if config.server.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if tls { "https" } else { "http" };
     base.unwrap_or_else(|| format!("{scheme}://{address}/scim/v2"))
 }
 
@@ -463,10 +460,11 @@ impl Opening {
         measure(&engine.store).await;
         // Held until all loops run, so that a reload finds them.
         let mut behind = self.behind.lock().await;
+        let tls = config.server.tls.is_some();
         self.gateway.open(Running {
             authority: self.gateway.running().authority.renewed(&config.clients),
             limits: config.limits.clone(),
-            base: base(&config, self.address),
+            base: base(&config, tls, self.address),
             engine: Some(Arc::clone(&engine)),
         });
         let store = engine.store.clone();

@@ -380,11 +380,7 @@ fn name(table: &Table<'_>, example: &str, taken: &mut BTreeMap<String, usize>) -
 /// A SCIM filter within the limits that a client's filters have.
 fn filter(node: &Node<'_>, limits: &Limits) -> Option<Filter> {
     let text = node.text()?;
-    let bounds = Bounds {
-        length: limits.filter_length,
-        depth: limits.filter_depth,
-    };
-    match Filter::parse(text, bounds) {
+    match Filter::parse(text, Bounds::of(limits)) {
         Ok(filter) => Some(filter),
         Err(error) => {
             let wanted = format!("a SCIM filter ({})", error.text);

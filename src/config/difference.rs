@@ -84,6 +84,11 @@ pub fn restarts(started: &Config, wanted: &Config) -> Vec<Restart> {
     both("server.limits.header_timeout", &|config| {
         format!("{:?}", config.limits.header_timeout)
     });
+    // What gives up by itself goes by the new one at once.
+    both(
+        "server.limits.request_timeout, as far as it is how long a client may take to read its answer,",
+        &|config| format!("{:?}", config.limits.request_timeout),
+    );
     both("admin.listen", &|config| config.admin.listen.to_string());
     both("admin.socket", &|config| {
         config.admin.socket.display().to_string()
@@ -183,17 +188,23 @@ mod tests {
         let before = parsed(CLIENT);
         assert_eq!(restarts(&before, &before), []);
         let after = parsed(&format!(
-            "[server]\nlisten = '127.0.0.1:9000'\n[server.limits]\nconnections = 7\npage = 9\n[admin]\nsocket = 'other.sock'\nlisten = '127.0.0.1:9001'\n[store]\npath = 'other.redb'\ncache = '1MiB'\n[log]\nlevel = 'debug'\nformat = 'json'\n{CLIENT}"
+            "[server]\nlisten = '127.0.0.1:9000'\n[server.limits]\nconnections = 7\nheader_timeout = '9s'\nrequest_timeout = '20s'\npage = 9\n[admin]\nsocket = 'other.sock'\nlisten = '127.0.0.1:9001'\n[store]\npath = 'other.redb'\ncache = '1MiB'\n[log]\nlevel = 'debug'\nformat = 'json'\n{CLIENT}"
         ));
         let told: Vec<String> = restarts(&before, &after)
             .iter()
             .map(ToString::to_string)
             .collect();
         let all = told.join("\n");
-        assert_eq!(told.len(), 7, "{all}");
+        assert_eq!(told.len(), 9, "{all}");
         for (key, runs, wanted) in [
             ("server.listen", "127.0.0.1:8080", "127.0.0.1:9000"),
             ("server.limits.connections", "10000", "7"),
+            ("server.limits.header_timeout", "10s", "9s"),
+            (
+                "server.limits.request_timeout, as far as it is how long a client may take to read its answer,",
+                "30s",
+                "20s",
+            ),
             ("admin.listen", "127.0.0.1:8081", "127.0.0.1:9001"),
             (
                 "admin.socket",

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::filter;
 use super::patch;
 use super::projection::Projection;
 use super::request::{Verb, Write};
@@ -233,7 +234,8 @@ impl Task {
             Method::Put => Verb::Replace(self.id, self.data),
             Method::Patch => {
                 let body = Value::Object(self.data);
-                let operations = patch::Operation::read(self.kind, &body, limits.patch_operations)?;
+                let (count, bounds) = (limits.patch_operations, filter::Bounds::of(limits));
+                let operations = patch::Operation::read(self.kind, &body, count, bounds)?;
                 Verb::Patch(self.id, operations)
             }
             Method::Delete => Verb::Delete(self.id),

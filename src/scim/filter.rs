@@ -14,6 +14,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::name::AttrPath;
+use crate::config::shape::Limits;
 
 pub(crate) use parse::parse_brackets;
 pub(crate) use plan::{Access, Plan, known};
@@ -34,6 +35,17 @@ pub struct Bounds {
     pub length: usize,
     /// Nesting.
     pub depth: usize,
+}
+
+impl Bounds {
+    /// Those that the configuration asks for.
+    #[must_use]
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            length: limits.filter_length,
+            depth: limits.filter_depth,
+        }
+    }
 }
 
 impl Default for Bounds {

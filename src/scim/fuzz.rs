@@ -77,7 +77,7 @@ pub fn patch(data: &[u8]) {
         return;
     };
     for (kind, before) in [(Kind::User, user()), (Kind::Group, group())] {
-        let Ok(operations) = Operation::read(kind, &body, 1_000) else {
+        let Ok(operations) = Operation::read(kind, &body, 1_000, Bounds::default()) else {
             continue;
         };
         let untouched = before.clone();

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::Kind;
 use super::dialect::{self, unwrap_one};
+use super::filter::Bounds;
 use super::name::{self, AttrPath, ENTERPRISE};
 use super::path::Path;
 use super::schema::{self, Mutability, check_required, normalise};
@@ -57,10 +58,16 @@ impl Operation {
     /// connector still sends.
     ///
     /// # Errors
-    /// [`Fault::InvalidSyntax`] for a body of another shape, an unknown `op`, more than `max_ops` operations;
-    /// [`Fault::InvalidPath`] for a path that does not parse; [`Fault::InvalidValue`] for a missing value.
-    pub fn read(kind: Kind, body: &Value, max_ops: usize) -> Result<Vec<Self>, Fault> {
-        read::read(kind, body, max_ops)
+    /// [`Fault::InvalidSyntax`] for a body of another shape, an unknown `op`, more than `max_ops` operations (a delta is as long as
+    /// a body may be);
+    /// [`Fault::InvalidPath`] for a path that does not parse or is over `bounds`; [`Fault::InvalidValue`] for a missing value.
+    pub fn read(
+        kind: Kind,
+        body: &Value,
+        max_ops: usize,
+        bounds: Bounds,
+    ) -> Result<Vec<Self>, Fault> {
+        read::read(kind, body, max_ops, bounds)
     }
 }
 
@@ -177,7 +184,7 @@ impl Draft {
         if whole && self.kind == Kind::User && dialect::is_enterprise(&key) {
             return self.extension(op, ENTERPRISE, Some(value));
         }
-        let path = Path::parse(&key, super::filter::Bounds::default()).ok();
+        let path = Path::parse(&key, Bounds::default()).ok();
         if name::is_urn(&key) && whole {
             let known = path.as_ref().is_some_and(|path| {
                 let urn = path.attr.urn.as_deref().unwrap_or_default();

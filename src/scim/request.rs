@@ -190,7 +190,8 @@ impl ScimRequest {
             }
             ("PATCH", Route::Resource(kind, id)) => {
                 let body = Value::Object(object(body, limits)?);
-                let operations = Operation::read(*kind, &body, limits.patch_operations)?;
+                let bounds = filter::Bounds::of(limits);
+                let operations = Operation::read(*kind, &body, limits.patch_operations, bounds)?;
                 write(*kind, Verb::Patch(id.clone(), operations))
             }
             ("DELETE", Route::Resource(kind, id)) => write(*kind, Verb::Delete(id.clone())),
@@ -346,10 +347,7 @@ impl Asked {
             let text = text.as_deref().map(str::trim);
             text.filter(|text| !text.is_empty()).map(str::to_owned)
         };
-        let bounds = filter::Bounds {
-            length: limits.filter_length,
-            depth: limits.filter_depth,
-        };
+        let bounds = filter::Bounds::of(limits);
         let filter = given(&self.filter)
             .map(|text| Filter::parse(&text, bounds))
             .transpose()

@@ -33,6 +33,9 @@ use crate::config::shape::Limits;
 
 /// How long requests that are under way may still take after a shutdown began.
 pub const DRAIN: Duration = Duration::from_secs(25);
+/// Connections that wait for a place. Those beyond them wait in the system's queue until one of these has got one, or given
+/// up.
+const WAITING: usize = 1_024;
 /// How long a TLS handshake may take, a wait for its turn included.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at once. Each may hold 64 KiB of the peer's messages and costs a signature, all before anybody has shown
@@ -129,9 +132,10 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let places = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(places));
+    let waiting = Arc::new(Semaphore::new(WAITING));
     let door = Arc::new(Door {
         tls,
+        places: Arc::new(Semaphore::new(places)),
         handshakes: Semaphore::new(HANDSHAKES),
         http1: http1(limits),
         http2: http2(),
@@ -146,15 +150,21 @@ where
         let accepted = tokio::select! {
             biased;
             () = is_down(&mut shutdown) => break,
-            accepted = accept(&listener, &places, failures) => accepted,
+            accepted = accept(&listener, &waiting, failures) => accepted,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, address, place)) => {
+            Ok((stream, address, waits)) => {
                 failures = 0;
-                let (door, down) = (Arc::clone(&door), shutdown.clone());
-                let counted = open.another();
+                let (door, mut down) = (Arc::clone(&door), shutdown.clone());
+                let open = Arc::clone(open);
                 connections.spawn(async move {
+                    let Some(place) = door.place(&mut down).await else {
+                        tracing::debug!(peer = %address, "closed: no place was free in time");
+                        return;
+                    };
+                    drop(waits);
+                    let counted = open.another();
                     door.connection(stream, address, down).await;
                     drop((place, counted));
                 });
@@ -205,21 +215,21 @@ fn http2() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// The next connection, once there is a place for it. After `failures` it waits first: where file descriptors have run
+/// The next connection, once it may wait for a place. After `failures` it waits first: where file descriptors have run
 /// out (EMFILE) accepting fails at once, again and again.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    waiting: &Arc<Semaphore>,
     failures: u32,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     if failures > 0 {
         let pause = Duration::from_millis(5).saturating_mul(1 << failures.min(10));
         tokio::time::sleep(pause.min(PAUSE)).await;
     }
-    let place = Arc::clone(places).acquire_owned().await;
-    let place = place.map_err(io::Error::other)?;
+    let waits = Arc::clone(waiting).acquire_owned().await;
+    let waits = waits.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+    Ok((stream, peer, waits))
 }
 
 async fn is_down(shutdown: &mut watch::Receiver<bool>) {
@@ -239,6 +249,8 @@ fn of_one_peer(error: &io::Error) -> bool {
 /// What the connections of one listener have in common.
 struct Door<S> {
     tls: Option<Arc<Acceptor>>,
+    /// `connections`
+    places: Arc<Semaphore>,
     handshakes: Semaphore,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
@@ -257,6 +269,18 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    /// A place for a connection, in the order in which they came. `None`: there was none for as long as a head may take,
+    /// and whoever waits must hear that this leads nowhere; or the gateway goes down.
+    async fn place(&self, down: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
+        let due = self.clock.now().plus(self.idle);
+        let place = Arc::clone(&self.places).acquire_owned();
+        tokio::select! {
+            biased;
+            () = is_down(down) => None,
+            place = self.clock.until(due, place) => place?.ok(),
+        }
+    }
+
     /// One connection from its first byte to its last.
     async fn connection(
         &self,

@@ -41,8 +41,11 @@ pub fn head<B>(request: &Request<B>) -> Result<(), Fault> {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    if bytes > HEADER || headers.len() > HEADERS {
+    if bytes > HEADER {
         return Err(Fault::HeaderTooLarge(HEADER));
+    }
+    if headers.len() > HEADERS {
+        return Err(Fault::TooManyHeaders(HEADERS));
     }
     if !METHODS.contains(&request.method().as_str()) {
         return Err(Fault::MethodNotAllowed(METHODS.join(", ")));

@@ -229,6 +229,10 @@ async fn the_bounds_are_announced_and_hold() {
     for setting in [(3, 100), (4, 64 * 1024), (6, 32 * 1024)] {
         assert!(announced.contains(&setting), "{announced:?}");
     }
+    // The window of the connection is not a setting: it is opened from 65,535 (RFC 9113 6.9.2).
+    let window = raw.until(|it| it.kind == WINDOW_UPDATE && it.stream == 0);
+    let window = window.await.expect("a window").payload;
+    assert_eq!(window, (1024 * 1024 - 65_535_u32).to_be_bytes());
     // 100 whose bodies do not come, and one more.
     let user = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "a@example.com",
         "name": {"givenName": "A", "familyName": "B"}, "emails": [{"value": "a@example.com", "type": "work"}]});
@@ -350,6 +354,27 @@ async fn flood(raw: &mut Raw, burst: &[u8], frames: usize) -> (usize, Option<u32
         rest = more;
     }
     (sent, code)
+}
+
+/// One after another, so that none of them is over the bound on streams.
+#[tokio::test]
+async fn so_many_mistakes_and_no_more_are_forgiven() {
+    let secured = Secured::new().await;
+    let head = block("POST", "/scim/v2/Users", &[]);
+    for (mistakes, forgiven) in [(64, true), (65, false)] {
+        let (mut raw, _) = Raw::new(&secured).await;
+        let mut cut = None;
+        for stream in (0..mistakes).map(|at| 2 * at + 1) {
+            let open = frame(HEADERS, END_HEADERS, stream, &head);
+            let overflow = frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]);
+            raw.say(&[open, overflow].concat()).await.unwrap();
+            let said = raw.until(|it| matches!(it.kind, RST_STREAM | GOAWAY)).await;
+            cut = said.filter(|said| said.kind == GOAWAY);
+            assert!(cut.is_none() || stream == 2 * mistakes - 1, "{stream}");
+        }
+        let code = cut.map(|cut| cut.code());
+        assert_eq!(code, (!forgiven).then_some(ENHANCE_YOUR_CALM), "{mistakes}");
+    }
 }
 
 #[tokio::test]

@@ -83,6 +83,8 @@ async fn every_limit_at_n_and_one_more() {
         let said = wire.send_and_hear(&bytes, request.method).await;
         let took = began.elapsed();
         check(name, &said, *over, *scim_type);
+        let detail = said.json()["detail"].to_string();
+        assert!(detail.contains(&n.to_string()), "{name}: {detail}");
         assert!(took < Duration::from_secs(1), "{name}: {took:?}");
         slowest = slowest.max((took, name));
         let after = (
@@ -97,6 +99,48 @@ async fn every_limit_at_n_and_one_more() {
         slowest.0,
         slowest.1
     ));
+}
+
+/// Each of the file's limits at another value than its default, as a reload puts it in force.
+#[tokio::test]
+async fn the_limits_are_those_of_the_file() {
+    let house = House::new().await;
+    let id = house
+        .ask("POST", "/Users", Some(&user("ada@example.com")))
+        .await
+        .expect(201)
+        .id();
+    house
+        .reload(&with(
+            "body = \"2KiB\"\njson_depth = 8\nfilter_length = 100\nfilter_depth = 3\npatch_operations = 5\nbulk_operations = 6",
+        ))
+        .await;
+    let small = [
+        ("body", 2_048),
+        ("body in chunks", 2_048),
+        ("JSON, depth", 8),
+        ("filter, bytes", 100),
+        ("filter in a body, bytes", 100),
+        ("filter, depth", 3),
+        ("PATCH, operations", 5),
+        ("PATCH, path", 100),
+        ("PATCH, depth of a path's filter", 3),
+        ("Bulk, operations", 6),
+    ];
+    let all = limits(&id);
+    for (name, n) in small {
+        let limit = all.iter().find(|limit| limit.name == name);
+        let limit = limit.unwrap_or_else(|| panic!("no limit {name}"));
+        for (size, wanted) in [(n, limit.met), (n + 1, limit.over)] {
+            let ask = (limit.ask)(size);
+            let mut wire = Wire::open(house.serving.address).await;
+            let said = wire.send_and_hear(&ask.bytes(), ask.method).await;
+            assert_eq!(said.status, wanted, "{name} at {size}: {}", said.json());
+            let why = said.json()["scimType"].as_str().map(str::to_owned);
+            let refused = (said.status, why.as_deref()) == (limit.over, limit.scim_type);
+            assert_eq!(refused, size > n, "{name} at {size}: {}", said.json());
+        }
+    }
 }
 
 #[tokio::test]

@@ -604,3 +604,27 @@ async fn beyond_loopback_the_admin_endpoints_have_the_same_certificate() {
     admin.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
+
+#[tokio::test]
+async fn tls_that_waits_for_a_restart_is_in_no_location_yet() {
+    let secured = Secured::new().await;
+    let plain = House::new().await;
+    let tables = secured.tls.clone();
+    for (house, plan, wanted) in [
+        (
+            &plain,
+            Plan {
+                tables,
+                ..Plan::default()
+            },
+            "http://",
+        ),
+        (&secured.house, Plan::default(), "https://"),
+    ] {
+        let told = house.reload(&plan).await.restart;
+        let keys: Vec<&str> = told.iter().map(|it| it.key).collect();
+        assert_eq!(keys, ["server.tls"]);
+        let base = house.serving.gateway.running().base.clone();
+        assert_eq!(base, format!("{wanted}{}/scim/v2", house.serving.address));
+    }
+}

@@ -14,6 +14,7 @@ use super::{Operation, apply};
 use crate::clock::Timestamp;
 use crate::config::shape::PutMembers;
 use crate::scim::change::change;
+use crate::scim::filter::Bounds;
 use crate::scim::name::ENTERPRISE;
 use crate::scim::request::{Verb, Write};
 use crate::scim::schema::normalise;
@@ -391,7 +392,7 @@ proptest! {
 
         let operations: Vec<Value> = steps.iter().map(Step::operation).collect();
         let sent = json!({ "Operations": operations });
-        let read = Operation::read(Kind::User, &sent, 100);
+        let read = Operation::read(Kind::User, &sent, 100, Bounds::default());
         let applied = read.and_then(|operations| apply(Kind::User, &before, &operations));
         match (patched(&plain, &steps), applied) {
             (Err(Refused), Err(fault)) => prop_assert_eq!(fault.status(), 400),
@@ -439,7 +440,7 @@ proptest! {
             }
         }
         let group = normalise(Kind::Group, Object::from_iter([("displayName".into(), "G".into())])).unwrap();
-        let read = Operation::read(Kind::Group, &json!({ "Operations": operations }), 100).unwrap();
+        let read = Operation::read(Kind::Group, &json!({ "Operations": operations }), 100, Bounds::default()).unwrap();
         let applied = apply(Kind::Group, &group, &read).unwrap();
         prop_assert_eq!(applied.attributes, group);
         let number = |id: &String| id.parse::<u8>().unwrap();

@@ -10,7 +10,12 @@ use crate::scim::filter::Bounds;
 use crate::scim::name::{self, AttrPath};
 use crate::scim::path::Path;
 
-pub(super) fn read(kind: Kind, body: &Value, max_ops: usize) -> Result<Vec<Operation>, Fault> {
+pub(super) fn read(
+    kind: Kind,
+    body: &Value,
+    max_ops: usize,
+    bounds: Bounds,
+) -> Result<Vec<Operation>, Fault> {
     let Value::Object(body) = body else {
         return Err(syntax("The body of a PATCH is an object."));
     };
@@ -32,10 +37,13 @@ pub(super) fn read(kind: Kind, body: &Value, max_ops: usize) -> Result<Vec<Opera
         )));
     }
     // Microsoft's validator sends an empty array (fact 27): nothing is asked, nothing changes.
-    operations.iter().map(operation).collect()
+    operations
+        .iter()
+        .map(|one| operation(one, bounds))
+        .collect()
 }
 
-fn operation(operation: &Value) -> Result<Operation, Fault> {
+fn operation(operation: &Value, bounds: Bounds) -> Result<Operation, Fault> {
     let Value::Object(operation) = operation else {
         return Err(syntax("An operation is an object."));
     };
@@ -46,11 +54,11 @@ fn operation(operation: &Value) -> Result<Operation, Fault> {
     let path = match once(operation, "path")? {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.trim().is_empty() => None,
-        Some(Value::String(text)) => Some(
-            Path::parse(text.trim(), Bounds::default()).map_err(|error| {
+        Some(Value::String(text)) => {
+            Some(Path::parse(text.trim(), bounds).map_err(|error| {
                 Fault::InvalidPath(format!("The path does not parse: {error}."))
-            })?,
-        ),
+            })?)
+        }
         Some(_) => return Err(Fault::InvalidPath("A path is a string.".into())),
     };
     let value = once(operation, "value")?.cloned();

@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::scim::filter::Bounds;
 
 const E: &str = ENTERPRISE;
 
@@ -25,7 +24,11 @@ fn group() -> Map<String, Value> {
 
 fn patched(kind: Kind, before: &Map<String, Value>, operations: Value) -> Result<Applied, Fault> {
     let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations });
-    let applied = apply(kind, before, &Operation::read(kind, &body, 100)?)?;
+    let applied = apply(
+        kind,
+        before,
+        &Operation::read(kind, &body, 100, Bounds::default())?,
+    )?;
     // One shape, whichever way it came.
     assert_eq!(
         normalise(kind, applied.attributes.clone()).as_ref(),
@@ -465,7 +468,7 @@ fn what_is_refused() {
         json!({"members": []}),
         json!({"Operations": {}}),
     ] {
-        let fault = Operation::read(Kind::User, &body, 100).unwrap_err();
+        let fault = Operation::read(Kind::User, &body, 100, Bounds::default()).unwrap_err();
         assert_eq!(fault.scim_type(), Some("invalidSyntax"), "{body}");
     }
 }
@@ -584,7 +587,7 @@ fn members_in_every_shape() {
 fn the_member_delta_of_scim_1_1() {
     let body = json!({"schemas": ["urn:scim:schemas:core:1.0"], "displayName": "D",
         "members": [{"value": "a", "operation": "delete"}, {"value": "b", "operation": "add"}, {"value": "c"}]});
-    let operations = Operation::read(Kind::Group, &body, 100).unwrap();
+    let operations = Operation::read(Kind::Group, &body, 100, Bounds::default()).unwrap();
     let applied = apply(Kind::Group, &group(), &operations).unwrap();
     assert_eq!(applied.attributes["displayName"], "D");
     assert_eq!(
@@ -600,7 +603,7 @@ fn the_member_delta_of_scim_1_1() {
 #[test]
 fn keys_of_the_body_come_in_any_case() {
     let body = json!({"operations": [{"OP": "REPLACE", "Path": " TITLE ", "Value": "T"}]});
-    let operations = Operation::read(Kind::User, &body, 1).unwrap();
+    let operations = Operation::read(Kind::User, &body, 1, Bounds::default()).unwrap();
     assert_eq!(
         apply(Kind::User, &user(), &operations).unwrap().attributes["title"],
         "T"

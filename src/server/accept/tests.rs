@@ -96,13 +96,13 @@ impl House {
     }
 }
 
-async fn ask(stream: &mut TcpStream, path: &str) {
+async fn ask(stream: &mut (impl AsyncWrite + Unpin), path: &str) {
     let text = format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n");
     stream.write_all(text.as_bytes()).await.unwrap();
 }
 
 /// Reads one answer; false if the connection was closed instead.
-async fn answered(stream: &mut TcpStream) -> bool {
+async fn answered(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut text = Vec::new();
     let mut byte = [0];
     while stream.read(&mut byte).await.is_ok_and(|n| n == 1) {
@@ -166,6 +166,41 @@ async fn over_the_cap_the_next_one_waits_for_a_place() {
     house.down.send(true).unwrap();
     assert_eq!(house.task.await.unwrap(), Drained { cut: 0 });
     assert_eq!(house.open.count(), 0);
+}
+
+#[tokio::test]
+async fn over_the_cap_who_gets_no_place_in_time_is_closed() {
+    let limit = Duration::from_secs(60);
+    let house = house(1, limit).await;
+    let mut first = house.dial("").await;
+    ask(&mut first, "/").await;
+    assert!(answered(&mut first).await);
+    let mut second = house.dial("").await;
+    ask(&mut second, "/second").await;
+    let begun = house.clock.now();
+    let end = loop {
+        ask(&mut first, "/").await;
+        assert!(answered(&mut first).await, "it had the place");
+        let mut byte = [0];
+        match second.try_read(&mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // It had sent something that nobody read: that is a reset.
+            end => break end.unwrap_or(0),
+        }
+        house.clock.advance(Duration::from_secs(1));
+    };
+    assert_eq!(end, 0, "it was answered");
+    let took = house.clock.now().since(begun);
+    assert!(took >= limit && took < AGE / 2, "{took:?}");
+    // Who is still waiting when the gateway goes down does not keep it.
+    let mut third = house.dial("").await;
+    ask(&mut third, "/third").await;
+    ask(&mut first, "/").await;
+    assert!(answered(&mut first).await);
+    assert_eq!(house.open.count(), 1);
+    house.down.send(true).unwrap();
+    assert_eq!(house.task.await.unwrap(), Drained { cut: 0 });
+    assert_eq!(rest(&mut third).await, "");
 }
 
 #[tokio::test]
@@ -277,6 +312,10 @@ async fn what_does_not_end_is_cut_and_counted() {
 
 /// A gateway with TLS and a client that trusts it and offers `alpn`.
 async fn secured(alpn: &[u8]) -> (House, tokio_rustls::TlsConnector) {
+    secured_for(9, alpn).await
+}
+
+async fn secured_for(connections: usize, alpn: &[u8]) -> (House, tokio_rustls::TlsConnector) {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec![String::from("localhost")]).unwrap();
     let certificate = params.self_signed(&key).unwrap();
@@ -294,7 +333,7 @@ async fn secured(alpn: &[u8]) -> (House, tokio_rustls::TlsConnector) {
         key: Secret(key.serialize_pem()),
         client_ca: None,
     };
-    let house = stand(9, LONG, Some(tls)).await;
+    let house = stand(connections, LONG, Some(tls)).await;
     (house, Arc::new(config).into())
 }
 
@@ -309,6 +348,38 @@ async fn dial(house: &House, connector: &tokio_rustls::TlsConnector) -> Stream {
 fn get(path: &str) -> Request<Empty<Bytes>> {
     let uri = format!("https://localhost{path}");
     Request::get(uri).body(Empty::new()).unwrap()
+}
+
+#[tokio::test]
+async fn handshakes_over_the_cap_wait_for_their_turn() {
+    let (house, connector) = secured_for(2 * HANDSHAKES, b"http/1.1").await;
+    let mut known = dial(&house, &connector).await;
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES {
+        silent.push(house.dial("").await);
+    }
+    while house.open.count() < HANDSHAKES + 1 {
+        tokio::task::yield_now().await;
+    }
+    let mut dialling = Box::pin(dial(&house, &connector));
+    // More than a handshake takes, and it has come by the end of it.
+    let mut rounds = 0;
+    while rounds < 20 || house.open.count() < HANDSHAKES + 2 {
+        let round = async {
+            ask(&mut known, "/").await;
+            answered(&mut known).await
+        };
+        tokio::select! {
+            biased;
+            _ = &mut dialling => panic!("it had its turn at once"),
+            answered = round => assert!(answered),
+        }
+        rounds += 1;
+    }
+    drop(silent.pop());
+    let mut stream = dialling.await;
+    ask(&mut stream, "/").await;
+    assert!(answered(&mut stream).await);
 }
 
 #[tokio::test]
