@@ -407,6 +407,26 @@ async fn sockets_of_a_wrong_kind_are_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_leads_nowhere_is_not_shown_unsaid() {
+    for (more, told) in [
+        ("", true),
+        ("base_url = \"https://scim.x.example/scim/v2\"\n", false),
+    ] {
+        let site = Site::new(&Plan::default());
+        let file = site.path().join("usher.toml");
+        let text = std::fs::read_to_string(&file).expect("a file");
+        let everywhere = format!("listen = \"0.0.0.0:0\"\nplain_http = \"anywhere\"\n{more}");
+        let text = text.replacen("listen = \"127.0.0.1:0\"\n", &everywhere, 1);
+        std::fs::write(&file, text).expect("written");
+        let ended = site.serve("").terminate();
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert!(ended.err.contains("://0.0.0.0:"), "{}", ended.err);
+        let warned = ended.err.contains("server.base_url is not set");
+        assert_eq!(warned, told, "{}", ended.err);
+    }
+}
+
 #[test]
 fn the_units_exposure_is_low() {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/usher.service");
