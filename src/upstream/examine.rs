@@ -106,13 +106,19 @@ async fn read(
         class: Class::Medium,
     };
     for last in [false, true] {
-        let permit = match gate.pass(call.class, Turn::Inline, deadline).await {
-            Ok(permit) => permit,
-            Err(closed) => {
-                let wait = closed.until.since(clock.now()).as_millis().div_ceil(1_000);
-                return Answer::NotSent(format!(
-                    "{name} failed before and is left alone for another {wait} s"
-                ));
+        let permit = loop {
+            // That it failed before is why a person asks.
+            gate.try_again();
+            match gate.pass(call.class, Turn::Inline, deadline).await {
+                Ok(permit) => break permit,
+                // Another call is finding out whether it is back.
+                Err(closed) if closed.until < deadline => clock.sleep_until(closed.until).await,
+                Err(closed) => {
+                    let wait = closed.until.since(clock.now()).as_millis().div_ceil(1_000);
+                    return Answer::NotSent(format!(
+                        "{name} asked to be left alone, for another {wait} s"
+                    ));
+                }
             }
         };
         let called = upstream.call(&call, deadline).await;
