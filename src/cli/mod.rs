@@ -7,7 +7,9 @@ pub mod backup;
 pub mod check;
 pub mod confirm;
 pub mod demo;
+pub mod import;
 pub mod log;
+pub mod reconcile;
 pub mod report;
 pub mod restore;
 pub mod sandbox;
@@ -60,6 +62,10 @@ enum Command {
     Report(report::Args),
     /// Tries the way to an application: name, TLS, token, scope, single sign-on, one read
     Test(test::Args),
+    /// Takes in what is in an application and not here: users and groups, by reading calls alone
+    Import(import::Args),
+    /// Compares an application with what was left there: missing, foreign and drifted accounts
+    Reconcile(reconcile::Args),
     /// Writes a backup of the directory, also while the gateway runs
     Backup(backup::Args),
     /// Puts a backup in the data file's place; the gateway then only reads until `usher confirm`
@@ -82,6 +88,8 @@ impl Command {
             Self::Sandbox(args) => sandbox::run(args),
             Self::Report(args) => report::run(args),
             Self::Test(args) => test::run(args),
+            Self::Import(args) => import::run(args),
+            Self::Reconcile(args) => reconcile::run(args),
             Self::Backup(args) => backup::run(args),
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
@@ -163,6 +171,10 @@ mod tests {
             ("usher backup --help", 0),
             ("usher restore --help", 0),
             ("usher confirm --help", 0),
+            ("usher import", 64),
+            ("usher import --help", 0),
+            ("usher reconcile", 64),
+            ("usher reconcile --help", 0),
         ] {
             let read = read(line.split(' ').map(OsString::from));
             let (found, text) = read.expect_err(line);

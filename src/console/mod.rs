@@ -3,6 +3,7 @@
 
 mod backup;
 mod health;
+mod import;
 pub mod metrics;
 pub mod route;
 pub mod status;
@@ -141,6 +142,10 @@ impl Console {
             Ok(Route::Confirm) => self.confirm().await,
             Ok(Route::Restored) => self.restored(),
             Ok(Route::Status) => self.status().await,
+            Ok(Route::Import) => self.import(query).await,
+            Ok(Route::ImportProgress) => self.import_progress(query),
+            Ok(Route::Reconcile) => return self.reconcile(query).await,
+            Ok(Route::ReconcileProgress) => self.reconcile_progress(query),
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

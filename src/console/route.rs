@@ -27,6 +27,14 @@ pub enum Route {
     Restored,
     /// `GET /status`
     Status,
+    /// `POST /import?application=NAME&claim=BOOL`: takes in what is there; answered when that has ended.
+    Import,
+    /// `GET /import?application=NAME`: how far the one under way is, or what came of the last one.
+    ImportProgress,
+    /// `POST /reconcile?application=NAME&fix=BOOL`: compares what is there with the links.
+    Reconcile,
+    /// `GET /reconcile?application=NAME`: how far that is.
+    ReconcileProgress,
 }
 
 /// Where a request to the admin API comes in.
@@ -40,7 +48,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -52,6 +60,10 @@ impl Route {
         Self::Confirm,
         Self::Restored,
         Self::Status,
+        Self::Import,
+        Self::ImportProgress,
+        Self::Reconcile,
+        Self::ReconcileProgress,
     ];
 
     /// Its method and path.
@@ -69,6 +81,10 @@ impl Route {
             Self::Confirm => ("POST", "/confirm"),
             Self::Restored => ("GET", "/confirm"),
             Self::Status => ("GET", "/status"),
+            Self::Import => ("POST", "/import"),
+            Self::ImportProgress => ("GET", "/import"),
+            Self::Reconcile => ("POST", "/reconcile"),
+            Self::ReconcileProgress => ("GET", "/reconcile"),
         }
     }
 

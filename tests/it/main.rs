@@ -27,6 +27,7 @@ mod group_push;
 mod histories;
 mod house;
 mod http2;
+mod import;
 mod limits;
 mod lists;
 mod logs;
