@@ -1,7 +1,7 @@
 //! The command line: one file a command, each with its `Args` and its `run`.
 //!
-//! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 65 a data file that is not the
-//! one expected, 66 no data file, 70 a failure of our own, 75 try again.
+//! Exit codes are those of sysexits: 0 done, 1 done and a person may have to look, 64 wrong usage or a configuration with
+//! mistakes, 65 a data file that is not the one expected, 66 no data file, 70 a failure of our own, 75 try again.
 
 pub mod backup;
 pub mod check;

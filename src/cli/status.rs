@@ -1,13 +1,15 @@
 //! `usher status`: how a running gateway and its applications are, and whether a person has to do something.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::socket::{self, Failed};
-use super::{Format, complain, say};
+use super::{Format, TEMPORARY, USAGE, complain, say};
 use crate::clock::Timestamp;
+use crate::config;
 use crate::console::status::{ApplicationStatus, ClassStatus, LaneStatus, State, Status};
 use crate::store::Lane;
 
@@ -58,7 +60,21 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn ask(args: &Args) -> Result<(Status, String), Failed> {
-    let (stream, _) = socket::gateway(args.config.as_deref(), args.socket.as_deref())?;
+    let path = match (&args.socket, &args.config) {
+        (Some(socket), _) => socket.clone(),
+        (None, file) => {
+            let file = file.as_deref().unwrap_or(Path::new("usher.toml"));
+            let places = config::places(file).map_err(|problems| {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                Failed(USAGE, problems.join("\nusher: "))
+            })?;
+            places.socket
+        }
+    };
+    let stream = UnixStream::connect(&path).map_err(|why| {
+        let text = format!("no gateway answers on {} ({why})", path.display());
+        Failed(TEMPORARY, text)
+    })?;
     let body = socket::ask(&stream, "GET", "/status", SILENCE)?;
     let status = serde_json::from_slice(&body).map_err(|_| socket::foreign())?;
     let raw = String::from_utf8(body).map_err(|_| socket::foreign())?;

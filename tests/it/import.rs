@@ -487,6 +487,79 @@ async fn what_is_nobodys_is_in_no_plan_anywhere() {
 }
 
 #[tokio::test]
+async fn groups_are_known_by_their_names_and_users_go_without_them() {
+    let by_id = Quirks {
+        group_ids_shown: true,
+        ..Quirks::default()
+    };
+    let house = House::with(Plan {
+        sandbox: Options {
+            quirks: by_id,
+            ..Options::default()
+        },
+        ..Plan::default()
+    })
+    .await;
+    let ids = accounts(&house, "u", 2);
+    // One that a client has; its members are the client's to say.
+    let ours = json!({"schemas": [CORE_GROUP], "displayName": "ours"});
+    house.ask("POST", "/Groups", Some(&ours)).await.expect(201);
+    group_there(&house, "Ours", &ids);
+    // Names need not be unique there.
+    group_there(&house, "Twin", &ids[..1]);
+    group_there(&house, "Twin", &ids[1..]);
+    let away = |status| Fault {
+        calls: 1,
+        matching: Some((Method::Get, String::from("/Groups"))),
+        what: What::Status {
+            status,
+            retry_after: None,
+            body: None,
+        },
+    };
+    house.sandbox.state().fail_next(away(403));
+    let without = import(&house, false).await;
+    assert!(without.without_groups.is_some() && without.failed.is_none());
+    assert_eq!((without.groups.found, users(&without)), (0, [2, 0, 2, 0]));
+
+    account(&house, &body("late"));
+    let late = house.sandbox.state().account("late@example.com").unwrap();
+    let twin = &house.sandbox.state().groups()[1].id;
+    let add = json!({"schemas": [PATCH], "Operations": [{"op": "add", "path": "members", "value": [{"value": late["id"]}]}]});
+    let path = format!("/Groups/{}", encoded_as_zoom(twin));
+    let (status, _) = house
+        .sandbox
+        .state()
+        .answer(Method::Patch, &path, None, Some(&add));
+    assert_eq!(status, 204);
+    let done = import(&house, false).await;
+    let groups = done.groups;
+    assert_eq!(
+        (
+            groups.found,
+            groups.matched,
+            groups.created,
+            groups.conflicted
+        ),
+        (3, 1, 1, 1)
+    );
+    assert_eq!(done.conflicts[0].code, "linked_elsewhere");
+    let linked = group_here(&house, "Ours");
+    assert_eq!(
+        (linked.owner.as_str(), linked.link("zoom").unwrap().origin),
+        ("okta", Origin::Imported)
+    );
+    let members = async |name: &str| {
+        let path = format!("/Groups/{}", group_here(&house, name).id);
+        house.ask("GET", &path, None).await.expect(200).body["members"].clone()
+    };
+    assert_eq!(members("Ours").await, json!([]));
+    let late = here(&house, "late").id;
+    assert_eq!(members("Twin").await[0]["value"], late.as_str());
+    assert_eq!(writing_calls(&house), 0);
+}
+
+#[tokio::test]
 async fn a_clients_first_write_claims() {
     let house = House::new().await;
     accounts(&house, "u", 3);

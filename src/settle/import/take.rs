@@ -315,8 +315,19 @@ impl Engine {
         if user.kind == Kind::Group {
             return Ok(());
         }
-        for display in groups_of(&shown.attributes) {
-            let same = view.find_all(Kind::Group, &Lookup::GroupName(display))?;
+        let mut joined = BTreeSet::new();
+        for shown in groups_of(&shown.attributes) {
+            let text = |key: &str| shown.get(key).and_then(Value::as_str);
+            // By its id where that is shown; Zoom shows the name alone, which may be several groups'.
+            let by_id = match text("value") {
+                Some(id) => view.find(&remote(Kind::Group, name, id))?,
+                None => None,
+            };
+            let same = match (by_id, text("display")) {
+                (Some(handle), _) => vec![handle],
+                (None, Some(display)) => view.find_all(Kind::Group, &Lookup::GroupName(display))?,
+                (None, None) => Vec::new(),
+            };
             let [handle] = same.as_slice() else {
                 continue;
             };
@@ -325,7 +336,11 @@ impl Engine {
             };
             let bound = view.bindings()?.iter().any(|bound| bound.group == *handle);
             let imported = group.owner.is_empty() && group.link(name).is_some();
-            if bound || !imported || view.is_member(*handle, user.handle)? {
+            if bound
+                || !imported
+                || view.is_member(*handle, user.handle)?
+                || !joined.insert(*handle)
+            {
                 continue;
             }
             wanted.insert(Claim::Members(*handle, Mode::Shared));
@@ -457,15 +472,11 @@ fn addresses(attributes: &Map<String, Value>) -> Vec<&str> {
         .collect()
 }
 
-/// The names of a user's groups: a list, or one object (Zoom shows both).
-fn groups_of(attributes: &Map<String, Value>) -> BTreeSet<&str> {
-    let groups = match attributes.get("groups") {
+/// A user's groups: a list, or one object (Zoom shows both).
+fn groups_of(attributes: &Map<String, Value>) -> &[Value] {
+    match attributes.get("groups") {
         Some(Value::Array(groups)) => groups.as_slice(),
         Some(one @ Value::Object(_)) => std::slice::from_ref(one),
         _ => &[],
-    };
-    let names = groups
-        .iter()
-        .filter_map(|group| group.get("display")?.as_str());
-    names.filter(|name| !name.trim().is_empty()).collect()
+    }
 }
