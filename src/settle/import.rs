@@ -17,6 +17,7 @@ use super::verdict::lost;
 use super::{Application, Engine};
 use crate::clock::Timestamp;
 use crate::error::Fault;
+use crate::provision::profile::Shown;
 use crate::scim::Kind;
 use crate::store::{ChangeSet, Import, Key};
 
@@ -176,13 +177,13 @@ impl Engine {
         };
         let from = import.next;
         tracing::info!(application = name, at = ?import.at, from, "import: what is there is read");
-        let mut first = None;
+        let (mut first, mut unreadable) = (None, None);
         while import.ended.is_none() {
             if *drain.borrow() {
                 return Ok(());
             }
             match self
-                .import_page(application, &mut import, &mut first, drain)
+                .import_page(application, &mut import, (&mut first, &unreadable), drain)
                 .await
             {
                 Ok(()) => {}
@@ -193,7 +194,20 @@ impl Engine {
                     import.without_groups = Some(why);
                     self.list_ends(application, &mut import).await?;
                 }
-                Err(Halt::Stop(Stop::Refused(why) | Stop::Failed(why))) => {
+                // The list came between two tries of it: it is about this one.
+                Err(Halt::Stop(Stop::Unread(id, why))) if import.stuck.as_ref() == Some(&id) => {
+                    first = None;
+                    unreadable = Some((id, why));
+                }
+                Err(Halt::Stop(stop @ (Stop::Refused(_) | Stop::Failed(_) | Stop::Unread(..)))) => {
+                    let why = match stop {
+                        Stop::Unread(id, why) => {
+                            import.stuck = Some(id);
+                            why
+                        }
+                        Stop::Refused(why) | Stop::Failed(why) => why,
+                        Stop::Drain => return Ok(()),
+                    };
                     import.failed = Some(why);
                     import.ended = Some(self.clock.now());
                     self.note(&import).await?;
@@ -221,11 +235,12 @@ impl Engine {
     }
 
     /// Takes the next page in. `first`: the first of the page before; a server that knows no pages shows it again.
+    /// `unreadable`: one that is left out, and why.
     async fn import_page(
         self: &Arc<Self>,
         application: &Arc<Application>,
         import: &mut Import,
-        first: &mut Option<String>,
+        (first, unreadable): (&mut Option<String>, &Option<(String, String)>),
         drain: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
         let kind = import.at;
@@ -249,7 +264,11 @@ impl Engine {
                 }
                 drop(view);
                 let ids = chunk.iter().zip(&unknown);
-                let ids = ids.filter(|(_, unknown)| **unknown);
+                let left_out = |shown: &Shown| {
+                    let unreadable = unreadable.as_ref();
+                    unreadable.filter(|(id, _)| *id == shown.id)
+                };
+                let ids = ids.filter(|(shown, unknown)| **unknown && left_out(shown).is_none());
                 let ids = ids.map(|(shown, _)| shown.id.clone()).collect();
                 let read = self.read_all(application, kind, ids, drain).await?;
                 let mut read = read.into_iter();
@@ -262,7 +281,11 @@ impl Engine {
                         counted.matched += 1;
                         continue;
                     }
-                    let read = if unknown { read.next() } else { None };
+                    let read = match left_out(shown) {
+                        _ if !unknown => None,
+                        Some((_, why)) => Some(Read::unreadable(why)),
+                        None => read.next(),
+                    };
                     self.take_in(application, import, shown, read).await?;
                 }
             }

@@ -63,6 +63,19 @@ pub(super) struct Read {
     /// As it is; `None`: it is denied that there is one.
     pub(super) shown: Option<Shown>,
     pub(super) calls: Vec<CallRecord>,
+    /// Why it was not read at all, though others were.
+    pub(super) unreadable: Option<String>,
+}
+
+impl Read {
+    /// Of one that gives no good answer where others do.
+    pub(super) fn unreadable(why: &str) -> Self {
+        Self {
+            shown: None,
+            calls: Vec::new(),
+            unreadable: Some(why.to_owned()),
+        }
+    }
 }
 
 /// Why reading stops.
@@ -73,6 +86,8 @@ pub(super) enum Stop {
     Refused(String),
     /// It gives no good answer.
     Failed(String),
+    /// It gives none about this one: its id, and why.
+    Unread(String, String),
 }
 
 /// What is read.
@@ -150,14 +165,22 @@ impl Engine {
             Kind::User => profile.read(id),
             Kind::Group => profile.read_group(id),
         };
-        let (heard, calls) = self.look(application, Look::One(kind), call, drain).await?;
+        let looked = self.look(application, Look::One(kind), call, drain).await;
+        let (heard, calls) = looked.map_err(|stop| match stop {
+            Stop::Failed(why) => Stop::Unread(id.to_owned(), why),
+            other => other,
+        })?;
         let shown = match heard {
             Heard::Account(shown) => Some(*shown),
             // One that it keeps from us says nothing of the others.
             Heard::Absent(_) | Heard::NotBelonging(_) | Heard::Refused { .. } => None,
             other => return Err(refused(other)),
         };
-        Ok(Read { shown, calls })
+        Ok(Read {
+            shown,
+            calls,
+            unreadable: None,
+        })
     }
 
     /// Makes one reading call, when its turn has come, until it has a good answer or none is to be had.

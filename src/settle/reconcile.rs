@@ -24,7 +24,7 @@ use crate::provision::drift::{Drifted, drift};
 use crate::provision::link::{Link, State, Uncertain};
 use crate::provision::plan::{self, Act};
 use crate::provision::profile::Shown;
-use crate::scim::{Handle, Kind};
+use crate::scim::{Handle, Kind, Resource};
 use crate::store::{ChangeSet, Import, MarkEdit};
 
 /// Accounts of each kind that are named; all are counted.
@@ -104,12 +104,8 @@ pub enum Comparison {
     Short(String),
 }
 
-/// A link that should have an account behind it.
-struct Linked {
-    handle: Handle,
-    user: String,
-    link: Link,
-}
+/// A link that should have an account behind it: whose, and the account's id.
+type Linked = (Handle, String);
 
 /// What differs of one, to be marked.
 struct Differs {
@@ -236,19 +232,13 @@ impl Engine {
                 let link = resource.link(name).filter(|_| resource.kind == Kind::User);
                 // What is pending is denied, and what is not born yet is looked for by who gives it.
                 let there = |link: &&Link| {
-                    link.remote_id.is_some()
-                        && matches!(
-                            link.state,
-                            State::Active | State::Deactivated | State::Unseen
-                        )
+                    matches!(
+                        link.state,
+                        State::Active | State::Deactivated | State::Unseen
+                    )
                 };
-                if let Some(link) = link.filter(there) {
-                    linked.push(Linked {
-                        handle: resource.handle,
-                        user: resource.title().to_owned(),
-                        link: link.clone(),
-                    });
-                }
+                let remote_id = link.filter(there).and_then(|link| link.remote_id.clone());
+                linked.extend(remote_id.map(|remote_id| (resource.handle, remote_id)));
                 Ok(())
             })?;
         }
@@ -290,45 +280,55 @@ impl Engine {
         let mut differing = Vec::new();
         let drain = self.cut.subscribe();
         for chunk in linked.chunks(CHUNK) {
-            let id = |one: &Linked| one.link.remote_id.clone().unwrap_or_default();
-            let ids = chunk.iter().map(id).collect();
+            let before = self.users(chunk)?;
+            let ids = chunk.iter().map(|(_, id)| id.clone()).collect();
             let read = self.read_all(application, Kind::User, ids, &drain).await;
             let read = read.map_err(|stop| away(application, stop))?;
-            let view = self.store.view()?;
-            for (one, read) in chunk.iter().zip(read) {
+            let after = self.users(chunk)?;
+            for (at, read) in read.into_iter().enumerate() {
+                let (Some((handle, remote_id)), Some(Some(user))) = (chunk.get(at), before.get(at))
+                else {
+                    continue;
+                };
+                let link = |user: &Resource| user.link(application.plan.name()).cloned();
+                let now = after.get(at).and_then(Option::as_ref).and_then(link);
                 // What we write to meanwhile is as we leave it.
-                let now = view.resource(one.handle)?;
-                if now.as_ref().and_then(|user| user.link(&found.application)) != Some(&one.link) {
-                    continue;
-                }
-                let told = |attributes| Account {
-                    remote_id: id(one),
-                    user: one.user.clone(),
-                    attributes,
-                };
-                let Some(shown) = read.shown else {
-                    found.missing.tell(told(Vec::new()));
-                    differing.push(Differs {
-                        handle: one.handle,
-                        remote_id: id(one),
-                        active: false,
-                    });
+                let Some(link) = link(user).filter(|link| now.as_ref() == Some(link)) else {
                     continue;
                 };
-                let drifted = drift(&application.plan, &one.link, &shown);
-                if !drifted.is_empty() {
-                    found.drifted.tell(told(drifted));
-                    differing.push(Differs {
-                        handle: one.handle,
-                        remote_id: id(one),
-                        active: is_active(&shown),
-                    });
-                }
+                let differs = match &read.shown {
+                    None => Vec::new(),
+                    Some(shown) => drift(&application.plan, &link, shown),
+                };
+                let told = match &read.shown {
+                    None => &mut found.missing,
+                    Some(_) if differs.is_empty() => continue,
+                    Some(_) => &mut found.drifted,
+                };
+                told.tell(Account {
+                    remote_id: remote_id.clone(),
+                    user: user.title().to_owned(),
+                    attributes: differs,
+                });
+                differing.push(Differs {
+                    handle: *handle,
+                    remote_id: remote_id.clone(),
+                    active: read.shown.as_ref().is_some_and(is_active),
+                });
             }
             done += chunk.len();
             application.reading.is_at(done, Some(all));
         }
         Ok(differing)
+    }
+
+    /// They as they are here now.
+    fn users(&self, linked: &[Linked]) -> Result<Vec<Option<Resource>>, Fault> {
+        let view = self.store.view()?;
+        linked
+            .iter()
+            .map(|(handle, _)| view.resource(*handle))
+            .collect()
     }
 
     /// Remembers how long a whole list was.
@@ -466,7 +466,7 @@ fn away(application: &Application, stop: Stop) -> Fault {
         retry_after: 60,
         detail: match stop {
             Stop::Drain => String::from("The gateway is stopping."),
-            Stop::Refused(why) | Stop::Failed(why) => {
+            Stop::Refused(why) | Stop::Failed(why) | Stop::Unread(_, why) => {
                 format!("{name} gives no good answer, so nothing was compared: {why}")
             }
         },

@@ -31,6 +31,10 @@ pub struct Import {
     /// Why it did not come to its end. The next one goes on where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// The id of one that could not be read, which ended an import: if it cannot be read by the next one either, though the
+    /// list can, it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
     /// What it is at: groups first.
     pub at: Kind,
     /// The place in the application's list of the first one that is not taken in yet, from 1.
@@ -105,6 +109,7 @@ impl Import {
             begun: now,
             ended: None,
             failed: None,
+            stuck: None,
             at: Kind::Group,
             next: 1,
             total: None,

@@ -823,38 +823,50 @@ async fn an_import_of_what_is_away_says_so_and_the_next_goes_on() {
     let house = House::new().await;
     let ids = accounts(&house, "u", 30);
     let state = house.sandbox.state().clone();
-    state.fail_next(Fault {
-        calls: 5,
-        matching: Some((Method::Get, format!("/Users/{}", encoded_as_zoom(&ids[20])))),
-        what: What::Status {
-            status: 503,
-            retry_after: None,
-            body: None,
-        },
-    });
-    let asked = async {
-        let ended = usher(&house, "import zoom").await;
-        (ended.code, ended.err)
+    let fails = |calls| {
+        state.fail_next(Fault {
+            calls,
+            matching: Some((Method::Get, format!("/Users/{}", encoded_as_zoom(&ids[20])))),
+            what: What::Status {
+                status: 503,
+                retry_after: None,
+                body: None,
+            },
+        });
     };
-    let passing = async {
-        loop {
-            // Gives the gateway's tasks the machine; how long does not matter.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            house.clock.advance(Duration::from_millis(500));
+    let asked = async || {
+        let passing = async {
+            loop {
+                // Gives the gateway's tasks the machine; how long does not matter.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                house.clock.advance(Duration::from_millis(500));
+            }
+        };
+        tokio::select! {
+            ended = usher(&house, "import zoom --format json") => ended,
+            () = passing => unreachable!("time does not end"),
         }
     };
-    let (code, err) = tokio::select! {
-        ended = asked => ended,
-        () = passing => unreachable!("time does not end"),
-    };
-    assert_eq!(code, 75, "{err}");
+    fails(5);
+    let failed = asked().await;
+    assert_eq!(failed.code, 75, "{}", failed.err);
     assert!(
-        err.contains("the next import goes on where this one ended"),
-        "{err}"
+        failed
+            .err
+            .contains("the next import goes on where this one ended"),
+        "{}",
+        failed.err
     );
-    house.clock.advance(Duration::from_secs(3_600));
-    let done = import(&house, false).await;
-    assert_eq!(users(&done), [30, 0, 30, 0]);
+    // Again it gives no good answer, and the list does: it must not keep those behind it out.
+    fails(5);
+    let done = asked().await;
+    assert_eq!(done.code, 0, "{}", done.err);
+    let done: Import = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(users(&done), [30, 0, 29, 1]);
+    assert_eq!(done.conflicts[0].remote_id, ids[20]);
+    assert_eq!(done.conflicts[0].code, "unreadable");
+    // And it is taken in as soon as it does.
+    assert_eq!(users(&import(&house, false).await), [30, 29, 1, 0]);
 }
 
 #[tokio::test]

@@ -184,10 +184,17 @@ impl Engine {
         let clash = |code, reason: String| Outcome::Clash { code, reason };
         let linked = view.find(&remote(kind, name, &listed.id))?;
         if denied(read) && linked.is_none() {
-            let reason =
+            let denied =
                 "it is in the list, and denied when it is asked for: pending, or just deleted";
+            let (code, reason) = match read.and_then(|read| read.unreadable.as_ref()) {
+                Some(why) => (
+                    "unreadable",
+                    format!("a read of it gives no good answer: {why}"),
+                ),
+                None => ("denied", denied.to_owned()),
+            };
             resource.attributes = shown.attributes.clone();
-            let outcome = clash("denied", reason.to_owned());
+            let outcome = clash(code, reason);
             return Ok(taken(wanted, outcome, ChangeSet::default(), &resource));
         }
         let candidates = match linked {
