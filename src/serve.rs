@@ -323,7 +323,8 @@ impl Serving {
         if let Some((acceptor, next)) = certificate {
             acceptor.put(next);
         }
-        let next = Arc::new(engine.beside(config.limits.clone(), applications, generation));
+        let next = engine.beside(config.limits.clone(), applications, generation);
+        let next = Arc::new(next.known_by(&config));
         next.store.keep_reads(config.journal.keep_reads);
         self.gateway.swap(Running {
             authority: running.authority.renewed(&config.clients),

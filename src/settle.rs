@@ -15,6 +15,9 @@ mod discover;
 mod draft;
 mod groups;
 pub mod holds;
+mod import;
+mod peruse;
+mod reconcile;
 mod record;
 mod sweep;
 mod verdict;
@@ -43,6 +46,7 @@ use crate::upstream::client::{Called, Upstream};
 use crate::upstream::gate::{Gate, Permit, Turn};
 
 pub(crate) use draft::absent;
+pub use reconcile::{Account, Comparison, Reconciled, Told};
 use verdict::{budget, count, hold, lost, presumed};
 pub use write::{Asked, Settled};
 
@@ -61,6 +65,8 @@ pub struct Application {
     pub gate: Gate,
     /// What it can do.
     known: discover::Known,
+    /// Who reads it through.
+    pub(crate) reading: Arc<peruse::Reading>,
 }
 
 impl Application {
@@ -74,6 +80,7 @@ impl Application {
         if let Some(before) = before.filter(|before| before.plan.config == *config) {
             return Ok(Arc::clone(before));
         }
+        let reading = before.map_or_else(Arc::default, |before| Arc::clone(&before.reading));
         let same_way = |before: &&Arc<Self>| {
             let before = &before.plan.config;
             before.profile == config.profile
@@ -99,6 +106,7 @@ impl Application {
             upstream,
             gate,
             known: discover::Known::default(),
+            reading,
         }))
     }
 }
@@ -122,6 +130,10 @@ pub struct Engine {
     pub cut: watch::Sender<bool>,
     /// One slice of a sweep at a time: one core stays for everybody else.
     sweeping: Arc<Semaphore>,
+    /// Every client's name: an externalId is known by whose it is.
+    pub(crate) clients: Vec<String>,
+    /// Changes when an import has begun, moved or ended.
+    imports: Arc<watch::Sender<u64>>,
 }
 
 /// Whose exchange it is, since when, and how long it may take.
@@ -194,6 +206,11 @@ struct Attempt {
     calls: Vec<CallRecord>,
 }
 
+fn names(config: &shape::Config) -> Vec<String> {
+    let clients = config.clients.iter();
+    clients.map(|client| client.name.clone()).collect()
+}
+
 impl Engine {
     /// Puts an engine together.
     ///
@@ -219,6 +236,8 @@ impl Engine {
             generation,
             cut: watch::Sender::new(false),
             sweeping: Arc::new(Semaphore::new(1)),
+            clients: names(config),
+            imports: Arc::default(),
         })
     }
 
@@ -264,7 +283,16 @@ impl Engine {
             generation,
             cut: self.cut.clone(),
             sweeping: Arc::clone(&self.sweeping),
+            clients: self.clients.clone(),
+            imports: Arc::clone(&self.imports),
         }
+    }
+
+    /// The same with the clients of this configuration.
+    #[must_use]
+    pub fn known_by(mut self, config: &shape::Config) -> Self {
+        self.clients = names(config);
+        self
     }
 
     /// What the store keeps of a configuration.

@@ -26,8 +26,8 @@ const FEW: usize = 100;
 /// A class that has to wait longer than this does not stop what needs another.
 const LONG: Duration = Duration::from_secs(5);
 
-/// Starts two loops for each application: one sends, the other sweeps when a changed configuration asks for it. They end,
-/// their exchanges finished, when `drain` becomes true.
+/// Starts three loops for each application: one sends, another sweeps when a changed configuration asks for it, the third
+/// imports. They end, their exchanges finished, when `drain` becomes true.
 pub fn start(engine: &Arc<Engine>, drain: &watch::Sender<bool>, loops: &mut JoinSet<()>) {
     for application in &engine.applications {
         // Nobody knows yet whether something is to be counted first.
@@ -40,6 +40,7 @@ pub fn start(engine: &Arc<Engine>, drain: &watch::Sender<bool>, loops: &mut Join
         ));
         let sweeps = Arc::clone(engine).sweeps(Arc::clone(application), rests, drain.subscribe());
         loops.spawn(sweeps);
+        loops.spawn(Arc::clone(engine).imports(Arc::clone(application), drain.subscribe()));
     }
 }
 

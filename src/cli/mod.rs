@@ -1,14 +1,16 @@
 //! The command line: one file a command, each with its `Args` and its `run`.
 //!
-//! Exit codes are those of sysexits: 0 done, 64 wrong usage or a configuration with mistakes, 65 a data file that is not the
-//! one expected, 66 no data file, 70 a failure of our own, 75 try again.
+//! Exit codes are those of sysexits: 0 done, 1 done and a person may have to look, 64 wrong usage or a configuration with
+//! mistakes, 65 a data file that is not the one expected, 66 no data file, 70 a failure of our own, 75 try again.
 
 pub mod backup;
 pub mod check;
 pub mod confirm;
 pub mod demo;
 pub mod holds;
+pub mod import;
 pub mod log;
+pub mod reconcile;
 pub mod report;
 pub mod restore;
 pub mod sandbox;
@@ -61,6 +63,10 @@ enum Command {
     Report(report::Args),
     /// Tries the way to an application: name, TLS, token, scope, single sign-on, one read
     Test(test::Args),
+    /// Takes in what is in an application and not here: users and groups, by reading calls alone
+    Import(import::Args),
+    /// Compares an application with what was left there: missing, foreign and drifted accounts
+    Reconcile(reconcile::Args),
     /// Writes a backup of the directory, also while the gateway runs
     Backup(backup::Args),
     /// Puts a backup in the data file's place; the gateway then only reads until `usher confirm`
@@ -85,6 +91,8 @@ impl Command {
             Self::Sandbox(args) => sandbox::run(args),
             Self::Report(args) => report::run(args),
             Self::Test(args) => test::run(args),
+            Self::Import(args) => import::run(args),
+            Self::Reconcile(args) => reconcile::run(args),
             Self::Backup(args) => backup::run(args),
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
@@ -167,6 +175,10 @@ mod tests {
             ("usher backup --help", 0),
             ("usher restore --help", 0),
             ("usher confirm --help", 0),
+            ("usher import", 64),
+            ("usher import --help", 0),
+            ("usher reconcile", 64),
+            ("usher reconcile --help", 0),
         ] {
             let read = read(line.split(' ').map(OsString::from));
             let (found, text) = read.expect_err(line);

@@ -49,6 +49,24 @@ pub(super) fn reach(
     }
 }
 
+/// The gateway, which has to answer: on this socket, or where the configuration says.
+pub(super) fn gateway(
+    config: Option<&Path>,
+    socket: Option<&Path>,
+) -> Result<(UnixStream, PathBuf), Failed> {
+    let path = match socket {
+        Some(socket) => socket.to_owned(),
+        None => places(config, None, None)?.0.unwrap_or_default(),
+    };
+    match UnixStream::connect(&path) {
+        Ok(stream) => Ok((stream, path)),
+        Err(why) => Err(Failed(
+            TEMPORARY,
+            format!("no gateway answers on {} ({why})", path.display()),
+        )),
+    }
+}
+
 /// Socket and data file.
 pub(super) fn places(
     config: Option<&Path>,

@@ -341,6 +341,8 @@ pub struct Application {
     pub credentials: Credentials,
     /// PEM roots to trust for `base_url`, the file's content. `None`: the system's.
     pub ca: Option<Vec<u8>>,
+    /// What is imported keeps the id that it has there as its id here; one application at most.
+    pub keep_ids: bool,
     /// How long a new account may stay unseen by a look-up.
     pub lookup_lag: Duration,
     /// live | simulate
@@ -365,6 +367,8 @@ pub struct Application {
     pub groups: Groups,
     /// `[application.safety]`
     pub safety: Safety,
+    /// `[application.import]`: how often it is imported. `None`: only when a person asks.
+    pub import_every: Option<Duration>,
     /// `[application.pace]`
     pub pace: Pace,
     /// `[[application.policy]]`: members of any of these groups belong there. None: everybody does.

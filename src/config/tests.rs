@@ -227,7 +227,7 @@ push = [" "]
 max_removals = "5"
 protected = "owner@example.com"
 [application.import]
-every = "24h"
+every = "daily"
 [[application.map.user]]
 to = "displayName"
 transform = [{ prefix = "a", suffix = "b" }]
@@ -271,7 +271,7 @@ when_unavailable = "queu"
         "40:9: application[0].groups.push[0]: found \" \", wanted a group's displayName, or one with * for any letters, such as \"zoom-*\"; [\"*\"] is all",
         "42:16: application[0].safety.max_removals: found \"5\", wanted \"auto\" or a whole number of people; did you mean 5?",
         "43:13: application[0].safety.protected: found \"owner@example.com\", wanted a list in brackets; did you mean [\"owner@example.com\"]?",
-        "45:9: application[0].import.every: found \"24h\", wanted \"0s\" (the default): anything else comes with a later version",
+        "45:9: application[0].import.every: found \"daily\", wanted a duration such as \"4s\" (units: ms, s, m, h, d)",
         "48:14: application[0].map.user[0].transform[0]: found a table of 2 keys, wanted a name such as \"trim\", or a name with its argument such as { prefix = \"idp-\" }",
         "49:8: application[0].map.user[0].from: found 4, wanted a text in quotes; did you mean \"4\"?",
         "50:1: application[1].base_url: found nothing, wanted a URL such as \"https://app.example.com/scim/v2\": profile \"scim\" has no default",
@@ -325,9 +325,17 @@ fn single_mistakes() {
             "less than server.limits.request_timeout (30s)",
         ),
         (
-            small("keep_ids = true\n"),
-            "application[0].keep_ids",
-            "false (the default)",
+            small("keep_ids = true\n")
+                + &small("keep_ids = true\n")
+                    .split_off(small("").find("[[application]]").unwrap_or_default())
+                    .replace("name = \"zoom\"", "name = \"emea\""),
+            "application[1].keep_ids",
+            "in one application at most: line 8 has it",
+        ),
+        (
+            small("[application.import]\nevery = \"5s\"\n"),
+            "application[0].import.every",
+            "a minute or more",
         ),
         (
             small("[server]\nplain_http = \"anywhere\"\n[admin]\nlisten = \"0.0.0.0:1\"\n"),

@@ -4,6 +4,7 @@
 mod backup;
 mod health;
 mod holds;
+mod import;
 pub mod metrics;
 mod query;
 pub mod route;
@@ -146,6 +147,10 @@ impl Console {
             Ok(Route::Holds) => self.holds(query).await,
             Ok(Route::Release) => self.release(query).await,
             Ok(Route::Reject) => self.reject(query).await,
+            Ok(Route::Import) => self.import(query).await,
+            Ok(Route::ImportProgress) => self.import_progress(query),
+            Ok(Route::Reconcile) => return self.reconcile(query).await,
+            Ok(Route::ReconcileProgress) => self.reconcile_progress(query),
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

@@ -33,6 +33,14 @@ pub enum Route {
     Release,
     /// `POST /holds/reject`
     Reject,
+    /// `POST /import?application=NAME&claim=BOOL`: takes in what is there; answered when that has ended.
+    Import,
+    /// `GET /import?application=NAME`: how far the one under way is, or what came of the last one.
+    ImportProgress,
+    /// `POST /reconcile?application=NAME&fix=BOOL`: compares what is there with the links.
+    Reconcile,
+    /// `GET /reconcile?application=NAME`: how far that is.
+    ReconcileProgress,
 }
 
 /// Where a request to the admin API comes in.
@@ -46,7 +54,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -61,6 +69,10 @@ impl Route {
         Self::Holds,
         Self::Release,
         Self::Reject,
+        Self::Import,
+        Self::ImportProgress,
+        Self::Reconcile,
+        Self::ReconcileProgress,
     ];
 
     /// Its method and path.
@@ -81,6 +93,10 @@ impl Route {
             Self::Holds => ("GET", "/holds"),
             Self::Release => ("POST", "/holds/release"),
             Self::Reject => ("POST", "/holds/reject"),
+            Self::Import => ("POST", "/import"),
+            Self::ImportProgress => ("GET", "/import"),
+            Self::Reconcile => ("POST", "/reconcile"),
+            Self::ReconcileProgress => ("GET", "/reconcile"),
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Operation {
     Adopt,
     /// Group members were added or removed.
     Membership,
+    /// What is in an application was read, and linked here or created.
+    Import,
 }
 
 /// How it ended.

@@ -20,7 +20,8 @@ const LIMIT: usize = 1_000;
 const MOST: usize = 1_000_000;
 
 /// The names that an operation can have, for people.
-pub const OPERATIONS: &str = "create, update, deactivate, reactivate, delete, adopt or membership";
+pub const OPERATIONS: &str =
+    "create, update, deactivate, reactivate, delete, adopt, membership or import";
 /// The names that a status can have, for people.
 pub const STATUSES: &str = "success, failure, skipped, warning, held, queued or unknown";
 /// How a moment can be written, for people.
@@ -170,10 +171,12 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_795_465_845_120);
 
     fn queries() -> impl Strategy<Value = Query> {
-        use Operation::{Adopt, Create, Deactivate, Delete, Membership, Reactivate, Update};
+        use Operation::{
+            Adopt, Create, Deactivate, Delete, Import, Membership, Reactivate, Update,
+        };
         use Status::{Failure, Held, Queued, Skipped, Success, Unknown, Warning};
         let operations = [
-            Create, Update, Deactivate, Reactivate, Delete, Adopt, Membership,
+            Create, Update, Deactivate, Reactivate, Delete, Adopt, Membership, Import,
         ];
         let statuses = [Success, Failure, Skipped, Warning, Held, Queued, Unknown];
         let text = || prop::option::of(any::<String>());

@@ -89,7 +89,7 @@ pub struct Rule {
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq)]
-enum Source {
+pub(super) enum Source {
     Path(Path),
     Constant(Value),
     Builtin(Builtin),
@@ -176,6 +176,21 @@ impl Rule {
     #[must_use]
     pub fn target(&self) -> String {
         self.target.text()
+    }
+
+    /// Where its value comes from.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Its table.
+    pub(super) fn table(&self) -> Option<&BTreeMap<String, Value>> {
+        self.table.as_ref()
+    }
+
+    /// Whether it changes its value, or speaks about some users only: what it gives cannot be told from what it was given.
+    pub(super) fn has_conditions(&self) -> bool {
+        !self.transforms.is_empty() || self.when.is_some()
     }
 
     /// Whether the rule speaks at all, about this user and in this call.

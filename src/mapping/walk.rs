@@ -161,7 +161,50 @@ impl Path {
     }
 }
 
+/// A walk by names alone, which can be gone back.
+#[derive(Debug)]
+pub(super) struct Way<'a> {
+    pub(super) head: Vec<&'a str>,
+    /// The entry of a list on the way: a name in it, and what stands there.
+    pub(super) entry: Option<(&'a str, &'a Value)>,
+    pub(super) tail: Vec<&'a str>,
+}
+
+/// The names of these steps; `None`: one of them is an index.
+fn names(steps: &[Step]) -> Option<Vec<&str>> {
+    let mut names = Vec::with_capacity(steps.len());
+    for step in steps {
+        match step {
+            Step::Name(name) => names.push(name.as_str()),
+            Step::Index(_) => return None,
+        }
+    }
+    Some(names)
+}
+
 impl Walk {
+    /// The names that it goes down by, if those are all that there is to it.
+    pub(super) fn way(&self) -> Option<Way<'_>> {
+        let head = names(&self.head)?;
+        let Some((equality, tail)) = &self.choice else {
+            return Some(Way {
+                head,
+                entry: None,
+                tail: Vec::new(),
+            });
+        };
+        let [Step::Name(of)] = equality.of.as_slice() else {
+            return None;
+        };
+        let whole = head.len() == 1 && !tail.is_empty();
+        whole.then_some(())?;
+        Some(Way {
+            head,
+            entry: Some((of, &equality.is)),
+            tail: names(tail)?,
+        })
+    }
+
     fn each(&self, user: &Map<String, Value>, mut each: impl FnMut(&Value) -> bool) {
         let Some((equality, tail)) = &self.choice else {
             if let Some(value) = from_user(&self.head, user) {

@@ -126,3 +126,56 @@ pub struct Link {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untaken: Option<Untaken>,
 }
+
+impl Link {
+    /// To an account that is there and that nobody has claimed yet.
+    #[must_use]
+    pub fn imported(
+        application: &str,
+        remote_id: &str,
+        seen_name: Option<&str>,
+        active: Option<bool>,
+    ) -> Self {
+        Self {
+            application: application.to_owned(),
+            remote_id: Some(remote_id.to_owned()),
+            origin: Origin::Imported,
+            // Absent is not false.
+            state: if active == Some(false) {
+                State::Deactivated
+            } else {
+                State::Active
+            },
+            uncertain: None,
+            sent: None,
+            seen_name: seen_name.map(str::to_owned),
+            dropped: Vec::new(),
+            fresh: false,
+            removal: None,
+            kept: false,
+            untaken: None,
+        }
+    }
+
+    /// Whether it was imported and nobody has claimed it: then it is in no plan.
+    #[must_use]
+    pub fn is_unclaimed(&self) -> bool {
+        self.origin == Origin::Imported
+    }
+
+    /// Claims an imported one: from now on it is as one that was found and adopted. How long ago it was seen nobody knows,
+    /// so what is active is read back first. Any other link is left as it is.
+    pub fn claim(&mut self, now: Timestamp) {
+        if !self.is_unclaimed() {
+            return;
+        }
+        self.origin = Origin::Adopted;
+        self.fresh = true;
+        if self.state != State::Deactivated {
+            self.uncertain = Some(Uncertain {
+                intended: now,
+                sent: now,
+            });
+        }
+    }
+}

@@ -2,8 +2,10 @@
 //! sans-IO state machine, planning is a function.
 
 pub mod call;
+pub mod drift;
 pub mod exchange;
 pub mod group;
+pub mod import;
 pub mod link;
 pub mod pace;
 pub mod plan;

@@ -266,6 +266,11 @@ fn decide(application: &Application, facts: Facts<'_>, link: Option<Link>) -> De
     let mapped = application.mapping.run(&user.attributes, giving);
     let verdict = scope::decide(&application.scope, &user.attributes, &mapped.account);
     let inactive = user.attributes.get("active").and_then(Value::as_bool) == Some(false);
+    let wanted = verdict == Verdict::In && user.deleted.is_none() && !inactive;
+    let link = match claimed(application, facts, link, wanted) {
+        Ok(link) => link,
+        Err(decision) => return *decision,
+    };
 
     let by_groups = |code, reason: &str, held| {
         let policies = application.config.policies.iter();
@@ -306,6 +311,47 @@ fn decide(application: &Application, facts: Facts<'_>, link: Option<Link>) -> De
         }
     };
     gone(application, facts, link, cause, out, inactive)
+}
+
+/// The link of somebody who is claimed; else what stands for the others: what was imported is in no plan, there and
+/// elsewhere, until a client writes to the user, a policy's group has them, or a person says so of the account.
+fn claimed(
+    application: &Application,
+    facts: Facts<'_>,
+    link: Option<Link>,
+    wanted: bool,
+) -> Result<Option<Link>, Box<Decision>> {
+    let nobodys = facts.user.owner.is_empty();
+    let assigned = facts.assigned == Assigned::In;
+    let operation = match link {
+        Some(_) => Operation::Update,
+        None => Operation::Create,
+    };
+    let claims = match &link {
+        // A client's user that was found there by an import is adopted as by a create.
+        Some(link) if link.is_unclaimed() => {
+            let config = &application.config;
+            let adopts = !nobodys
+                && facts.assigned == Assigned::Everybody
+                && config.users.create
+                && config.adopt;
+            wanted && (assigned || adopts)
+        }
+        Some(_) => true,
+        None => !nobodys || assigned,
+    };
+    if !claims {
+        let reason = "imported, and claimed by nobody yet: by a client's write, by a group of a policy, or by `usher import --claim`";
+        return Err(Box::new(nothing(
+            operation,
+            link,
+            skipped("unclaimed", reason),
+        )));
+    }
+    Ok(link.map(|mut link| {
+        link.claim(facts.now);
+        link
+    }))
 }
 
 /// A policy names a group that is not known: nothing is given and nothing is taken away. What is there is kept up to date.

@@ -9,6 +9,7 @@ use crate::claims::{Claim, Mode};
 use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::policy::assignment::Assigned;
+use crate::provision::group;
 use crate::provision::link::Link;
 use crate::provision::plan::{self, Decision, Facts};
 use crate::scim::change::{self, Birth, Draft};
@@ -61,6 +62,7 @@ impl Engine {
             Some(earlier) if birth.is_some() => again(earlier, now),
             _ => draft(&view, client, write, birth, now)?,
         };
+        self.claim_links(&mut draft.resource, now);
         draft.check_size(self.limits.body, json::Bounds::of(&self.limits).nodes)?;
         unique(&view, client, &draft)?;
         let (mut members, strangers) = members(&view, &draft, now)?;
@@ -93,6 +95,31 @@ impl Engine {
             }
         }
         Ok(prepared)
+    }
+
+    /// A client's write claims what was imported: a user's accounts, and of a group those in applications that have it
+    /// pushed. The others stay as they are there when the group is deleted here.
+    fn claim_links(&self, resource: &mut Resource, now: Timestamp) {
+        if !resource.links.iter().any(Link::is_unclaimed) {
+            return;
+        }
+        let group = (resource.kind == Kind::Group).then(|| resource.clone());
+        let pushed = |link: &Link| {
+            group.as_ref().is_none_or(|group| {
+                let mut applications = self.applications.iter();
+                applications.any(|application| {
+                    application.plan.name() == link.application
+                        && group::plan::is_pushed(&application.plan, group)
+                })
+            })
+        };
+        let claims = |link: &&mut Link| link.is_unclaimed() && pushed(link);
+        for link in resource.links.iter_mut().filter(claims) {
+            link.claim(now);
+        }
+        if group.is_some() && resource.deleted.is_some() {
+            resource.links.retain(|link| !link.is_unclaimed());
+        }
     }
 
     fn plan_all(
@@ -220,7 +247,9 @@ fn draft(
         .transpose()?
         .flatten();
     let before = found.ok_or_else(|| absent(write.kind))?;
-    if before.owner != client.name() && !client.config().take_over {
+    // What was imported is nobody's: whoever writes to it first has it.
+    let nobodys = before.owner.is_empty();
+    if before.owner != client.name() && !nobodys && !client.config().take_over {
         let (kind, owner, name) = (write.kind.name(), &before.owner, client.name());
         return Err(Fault::Forbidden(format!(
             "This {kind} belongs to the client {owner}; only that client may change it. With take_over = true in the gateway's configuration {name} may, and it belongs to {name} then."
@@ -385,6 +414,12 @@ fn differing(
     Ok((!edit.add.is_empty() || !edit.remove.is_empty()).then_some(edit))
 }
 
+/// Whether what was imported is claimed by it: the row changes.
+fn claims_links(draft: &Draft) -> bool {
+    let before = draft.before.as_ref();
+    before.is_some_and(|before| before.links != draft.resource.links)
+}
+
 /// The claim that keeps everybody else from a group's edges.
 fn alone(draft: &Draft) -> Claim {
     Claim::Members(draft.resource.handle, Mode::Exclusive)
@@ -409,6 +444,7 @@ fn claims(client: &Client, write: &Write, draft: &Draft) -> BTreeSet<Claim> {
             if draft.before.is_some()
                 && !write.conditions().any()
                 && draft.taken_from().is_none()
+                && !claims_links(draft)
                 && !draft.differs()
                 && !draft.members.clear
                 && draft.members != MemberDelta::default() =>

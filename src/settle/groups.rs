@@ -213,7 +213,7 @@ impl GroupTurn<'_> {
             && !self.decision.relinks(&self.group, &self.application.plan)
             && matches!(
                 weighed.delivery.code.as_deref(),
-                Some("unchanged" | "not_pushed")
+                Some("unchanged" | "not_pushed" | "unclaimed")
             );
         let status = weighed.delivery.status;
         let mut change = self.change(weighed, SentEdit::default(), None);

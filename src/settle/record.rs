@@ -30,8 +30,16 @@ impl Engine {
         };
         let mut record = self.record(asked, Some(&prepared.draft), Status::Success);
         if let Some(former) = prepared.draft.taken_from() {
-            record.code = Some(String::from("taken_over"));
-            record.reason = Some(format!("taken over from the client {former}"));
+            let (code, reason) = if former.is_empty() {
+                (
+                    "claimed",
+                    String::from("it was imported, and is this client's now"),
+                )
+            } else {
+                ("taken_over", format!("taken over from the client {former}"))
+            };
+            record.code = Some(code.to_owned());
+            record.reason = Some(reason);
         }
         if prepared.strangers > 0 {
             let left_out = format!(

@@ -98,7 +98,7 @@ impl Engine {
         })
     }
 
-    fn birth(&self, now: Timestamp) -> Result<Birth, Fault> {
+    pub(super) fn birth(&self, now: Timestamp) -> Result<Birth, Fault> {
         let random =
             getrandom::u64().map_err(|why| Fault::Internal(format!("no random numbers: {why}")))?;
         let (handle, id) = self.store.mint(now, random);

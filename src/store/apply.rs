@@ -384,6 +384,9 @@ fn perform(
     if let Some(intent) = set.settles {
         transaction.drop_intent(intent)?;
     }
+    if let Some(import) = &set.import {
+        transaction.put_import(import)?;
+    }
     Ok(Committed {
         first_sequence: first_sequence.unwrap_or(0),
         generations,

@@ -7,6 +7,7 @@ use crate::journal::record::Record;
 use crate::provision::link::Link;
 use crate::scim::{Handle, Id, Kind, Resource};
 
+use super::import::Import;
 use super::sent::SentEdit;
 
 /// The order in which the worker goes about its work: who must not get in any more comes first.
@@ -147,4 +148,7 @@ pub struct ChangeSet {
     /// The Bulk that this is an operation of: the removals that it decides are counted together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<u64>,
+    /// How far an import is with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Box<Import>>,
 }

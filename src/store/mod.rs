@@ -5,7 +5,7 @@
 //!
 //! The path of a write: `front` (the [`Store`] that the rest holds) -> `queue` (a place is had first) -> `writer` (the
 //! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `sent`,
-//! `policies`, `together`, `marks`, `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
+//! `policies`, `together`, `marks`, `import`, `journal`. The path of a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are:
 //! `tables`, `keys`, `row`. Before all of it: `open`, `migrate`, `leftover`. A copy of all of it, and the way back: `backup`
 //! and `restore`, with what a copy says of itself in `manifest`; what holds until a person confirms it in `restored`.
 
@@ -18,6 +18,7 @@ mod configured;
 mod edges;
 mod front;
 mod ids;
+mod import;
 mod journal;
 mod keys;
 mod leftover;
@@ -52,6 +53,7 @@ pub use backup::{BackupError, Progress, Written};
 pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put};
 pub use configured::{Configuration, Configured, InForce};
 pub use front::{Statistics, Store};
+pub use import::{Clash, Counted, Import};
 pub use manifest::Manifest;
 pub use marks::{CAUSES, LaneCount};
 pub use open::{OpenError, Options};

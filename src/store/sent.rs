@@ -112,6 +112,10 @@ fn application_of(key: &[u8]) -> Result<String, Trouble> {
 #[must_use]
 pub fn account(link: &Link) -> Option<&str> {
     use crate::provision::link::State;
+    // Nothing is done with what nobody has claimed.
+    if link.is_unclaimed() {
+        return None;
+    }
     match link.state {
         State::Active | State::Deactivated => link.remote_id.as_deref(),
         State::Unseen | State::Pending | State::Unborn => None,
@@ -124,7 +128,7 @@ fn of_row(row: RowRef<'_>) -> Result<Vec<String>, Trouble> {
     }
     let linked = row.decode()?.links.into_iter();
     Ok(linked
-        .filter(|link| link.remote_id.is_some())
+        .filter(|link| link.remote_id.is_some() && !link.is_unclaimed())
         .map(|link| link.application)
         .collect())
 }
@@ -208,7 +212,7 @@ impl Transaction<'_> {
                 let link = resource?.link(application)?;
                 match resource?.kind {
                     Kind::User => account(link).map(str::to_owned),
-                    Kind::Group => link.remote_id.clone(),
+                    Kind::Group => link.remote_id.clone().filter(|_| !link.is_unclaimed()),
                 }
             };
             let (old, new) = (of(before), of(after));

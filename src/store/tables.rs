@@ -50,6 +50,8 @@ pub(super) mod name {
     pub(in crate::store) const SWEEP: &str = "sweep/";
     /// One row a set of people that are planned together follows this: application and number.
     pub(in crate::store) const SET: &str = "set/";
+    /// One row an application that was imported follows this.
+    pub(in crate::store) const IMPORT: &str = "import/";
     /// The groups that policies are bound to.
     pub(in crate::store) const POLICIES: &[u8] = b"policies";
 }

@@ -165,7 +165,9 @@ impl<'t> Transaction<'t> {
             }
             for link in &resource.links {
                 let active = resource.kind == Kind::User
-                    && matches!(link.state, State::Active | State::Unseen);
+                    && matches!(link.state, State::Active | State::Unseen)
+                    // The safety limit is a share of those whom we could take away.
+                    && !link.is_unclaimed();
                 let held = link
                     .removal
                     .as_ref()

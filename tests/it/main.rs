@@ -28,6 +28,7 @@ mod histories;
 mod holds;
 mod house;
 mod http2;
+mod import;
 mod limits;
 mod lists;
 mod logs;

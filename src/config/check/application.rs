@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DAY, Source, Surroundings, filter, mapping, name, only};
+use super::{DAY, Source, Surroundings, filter, mapping, name};
 use crate::config::read::{Node, Table};
 use crate::config::shape::{
     Application, Credentials, DeliveryMode, Groups, Limits, MaxRemovals, Mode, OutOfScope, Pace,
@@ -23,15 +23,14 @@ pub(super) fn all(
     rows.into_iter()
         .map(|row| {
             if let Some(node) = row.get("keep_ids")
-                && node.boolean() == Some(true)
+                && node.value.as_bool() == Some(true)
             {
                 match keepers {
                     Some(line) => node.wrong(&format!(
                         "true in one application at most: line {line} has it"
                     )),
-                    None => node.later("false"),
+                    None => keepers = Some(node.line()),
                 }
-                keepers = keepers.or(Some(node.line()));
             }
             application(row, limits, names, around)
         })
@@ -54,6 +53,7 @@ fn application(
         base_url: base_url(&table, profile),
         credentials: credentials(&table, profile, around),
         ca: ca(&table, around),
+        keep_ids: table.boolean("keep_ids", false),
         lookup_lag: table.duration("lookup_lag", seconds(30)),
         mode: table.word(
             "mode",
@@ -93,16 +93,29 @@ fn application(
         users: users(table.table("users")),
         groups: groups(table.table("groups")),
         safety: safety(table.table("safety")),
+        import_every: import(table.table("import")),
         pace: pace(table.table("pace")),
         policies: policies(&table),
         map_user,
         map_group,
     };
-    let import = table.table("import");
-    only(&import, "every", "\"0s\"", Duration::ZERO, Node::duration);
-    import.finish();
     table.finish();
     application
+}
+
+/// What an application is imported at most as often as.
+const OFTEN: Duration = Duration::from_secs(60);
+
+fn import(table: Table<'_>) -> Option<Duration> {
+    let every = table.duration("every", Duration::ZERO);
+    if let Some(node) = table.get("every")
+        && !every.is_zero()
+        && every < OFTEN
+    {
+        node.wrong("\"0s\", or a duration of a minute or more: each import reads the whole list");
+    }
+    table.finish();
+    Some(every).filter(|every| !every.is_zero())
 }
 
 fn profile(table: &Table<'_>) -> Option<ProfileName> {

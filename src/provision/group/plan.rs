@@ -107,7 +107,24 @@ pub fn name(body: &Map<String, Value>) -> &str {
 /// Decides.
 #[must_use]
 pub fn plan(application: &Application, group: &Resource, facts: Facts) -> Decision {
-    let link = group.link(application.name()).cloned();
+    let mut link = group.link(application.name()).cloned();
+    // What was imported is in no plan until a client writes to the group, or a person says so of it.
+    let nobodys = group.owner.is_empty();
+    let unclaimed = match &link {
+        Some(link) if link.is_unclaimed() => {
+            let switches = application.config.groups.create && application.config.adopt;
+            nobodys || !switches || !is_pushed(application, group)
+        }
+        Some(_) => false,
+        None => nobodys,
+    };
+    if unclaimed {
+        let reason = "imported, and claimed by nobody yet";
+        return nothing(Operation::Update, link, skipped("unclaimed", reason));
+    }
+    if let Some(link) = link.as_mut().filter(|link| link.is_unclaimed()) {
+        link.origin = Origin::Adopted;
+    }
     let decision = if is_pushed(application, group) {
         here(application, group, link, facts)
     } else {

@@ -21,6 +21,8 @@ pub(in crate::upstream) fn application(base_url: &str, token: &str) -> Applicati
         profile: ProfileName::Scim,
         base_url: base_url.into(),
         credentials: Credentials::Bearer(Secret(token.into())),
+        keep_ids: false,
+        import_every: None,
         ca: None,
         lookup_lag: Duration::ZERO,
         mode: Mode::Live,

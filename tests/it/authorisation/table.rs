@@ -108,5 +108,9 @@ pub(super) fn admin(route: AdminRoute) -> (u16, u16) {
         AdminRoute::Confirm        => (404, 200),
         AdminRoute::Restored       => (404, 200),
         AdminRoute::Status         => (404, 200),
+        AdminRoute::Import         => (404, 400),
+        AdminRoute::ImportProgress => (404, 400),
+        AdminRoute::Reconcile      => (404, 400),
+        AdminRoute::ReconcileProgress => (404, 400),
     }
 }
