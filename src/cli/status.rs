@@ -23,7 +23,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// `usher status`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code: 0 all is well, 1 a person has to do something (what, is in the last lines: removals held by the safety\nlimit, credentials refused, an application that fails for more than five minutes, a disk nearly full, a failed\ncommit), 64 wrong usage, 75 no gateway answers.\n\nExample:\n  usher status --config /etc/usher/usher.toml"
+    after_help = "Exit code: 0 all is well, 1 a person has to do something (what, is in the last lines: removals held by the safety\nlimit, removals overdue, accounts quarantined, credentials refused, an application that fails for more than five minutes, a\ndisk nearly full, a failed commit), 64 wrong usage, 75 no gateway answers.\n\nExample:\n  usher status --config /etc/usher/usher.toml"
 )]
 pub struct Args {
     /// The configuration, for the place of the socket [default: usher.toml]
@@ -108,6 +108,18 @@ fn wanting(status: &Status) -> Vec<String> {
                 application.held
             ));
         }
+        if application.overdue > 0 {
+            wanting.push(format!(
+                "{name}: removals that fail again and again, and are still tried: {}; `usher links --application {name} --state overdue` lists them",
+                application.overdue
+            ));
+        }
+        if application.quarantined > 0 {
+            wanting.push(format!(
+                "{name}: quarantined accounts, for which nothing is sent any more: {}; `usher links --application {name} --state quarantined` lists them, `usher retry` tries them again",
+                application.quarantined
+            ));
+        }
         match application.state {
             State::Refused { .. } => wanting.push(format!(
                 "{name}: the credentials or their scopes are refused; mend them there or in the configuration"
@@ -168,9 +180,11 @@ fn one(application: &ApplicationStatus, now: Timestamp) -> String {
     }
     let _never = writeln!(
         out,
-        "\n  accounts active {}, removals held {}, calls under way {} of {}, waiting for their turn {}",
+        "\n  accounts active {}, removals held {}, overdue {}, quarantined {}, calls under way {} of {}, waiting for their turn {}",
         application.active,
         application.held,
+        application.overdue,
+        application.quarantined,
         application.in_flight,
         application.concurrency,
         application.waiting
@@ -349,6 +363,8 @@ mod tests {
                 last: Some((Timestamp(999_000), String::from("answered 429"))),
                 active: 700,
                 held: 0,
+                quarantined: 0,
+                overdue: 0,
                 sweep: Some(SweepStatus {
                     total: 900,
                     done: 500,
@@ -369,7 +385,7 @@ mod tests {
 usher 0.1.0: ready, up 16m 40s, configuration generation 4
 
 zoom: told to wait, another 30s; last: answered 429, 1s ago
-  accounts active 700, removals held 0, calls under way 3 of 8, waiting for their turn 1
+  accounts active 700, removals held 0, overdue 0, quarantined 0, calls under way 3 of 8, waiting for their turn 1
   planning everybody again: 500 of 900, removals held by it 0
   PACE    NOW   CONFIGURED  GRANTED  NOT BEFORE
   light   20/s  40/s        80/s     -

@@ -76,6 +76,13 @@ pub struct ApplicationStatus {
     pub active: u64,
     /// Removals that the safety limit holds until a person decides.
     pub held: u64,
+    /// Accounts for which nothing is sent any more until a person or a change asks for it: they failed to the end of the
+    /// ladder of retries.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Removals that failed as long, and are still tried.
+    #[serde(default)]
+    pub overdue: u64,
     /// Everybody is planned again, because the configuration changed.
     pub sweep: Option<SweepStatus>,
     /// All marks.
@@ -223,6 +230,8 @@ fn one(
         last: gate.last.map(|last| (last.at, last.to_string())),
         active: tally.active,
         held: tally.holds,
+        quarantined: tally.quarantined,
+        overdue: tally.overdue,
         sweep: view.sweep(name)?.map(|sweep| SweepStatus {
             total: sweep.total,
             done: sweep.done,

@@ -4,6 +4,7 @@
 pub mod call;
 pub mod exchange;
 pub mod group;
+pub mod ladder;
 pub mod link;
 pub mod pace;
 pub mod plan;
