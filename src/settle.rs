@@ -15,6 +15,7 @@ mod discover;
 mod draft;
 mod groups;
 mod record;
+mod relink;
 mod sweep;
 mod verdict;
 mod write;
@@ -43,6 +44,7 @@ use crate::upstream::gate::{Gate, Permit, Swing, Turn};
 
 pub(crate) use draft::absent;
 use verdict::{budget, count, hold, lost, presumed};
+pub use relink::{Relink, Relinked, Retried};
 pub use write::{Asked, Settled};
 
 const STOPPING: &str = "the gateway is stopping";

@@ -7,9 +7,11 @@ pub mod backup;
 pub mod check;
 pub mod confirm;
 pub mod demo;
+pub mod links;
 pub mod log;
 pub mod report;
 pub mod restore;
+pub mod retry;
 pub mod sandbox;
 pub mod serve;
 mod socket;
@@ -68,6 +70,10 @@ enum Command {
     Confirm(confirm::Args),
     /// Shows how a running gateway and its applications are
     Status(status::Args),
+    /// Shows which accounts are whose; forgets one, or has it looked up again
+    Links(links::Args),
+    /// Tries again now what failed, in quarantine too
+    Retry(retry::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -86,6 +92,8 @@ impl Command {
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
             Self::Status(args) => status::run(args),
+            Self::Links(args) => links::run(args),
+            Self::Retry(args) => retry::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }
@@ -163,6 +171,16 @@ mod tests {
             ("usher backup --help", 0),
             ("usher restore --help", 0),
             ("usher confirm --help", 0),
+            ("usher links --help", 0),
+            ("usher links show", 64),
+            ("usher links --state odd", 64),
+            ("usher links --limit 0", 64),
+            ("usher links unlink a@x.example", 64),
+            ("usher links unlink --help", 0),
+            ("usher links rematch --help", 0),
+            ("usher retry", 64),
+            ("usher retry --all --person a@x.example", 64),
+            ("usher retry --help", 0),
         ] {
             let read = read(line.split(' ').map(OsString::from));
             let (found, text) = read.expect_err(line);

@@ -3,6 +3,7 @@
 
 mod backup;
 mod health;
+pub mod links;
 pub mod metrics;
 pub mod route;
 pub mod status;
@@ -27,7 +28,7 @@ use crate::journal::report::Query;
 use crate::server::outgoing::Outgoing;
 use crate::server::service::Reply;
 use crate::server::tls::Acceptor;
-use crate::settle::Engine;
+use crate::settle::{Engine, Relink};
 use crate::store::Statistics;
 
 use route::{Door, Route};
@@ -141,6 +142,10 @@ impl Console {
             Ok(Route::Confirm) => self.confirm().await,
             Ok(Route::Restored) => self.restored(),
             Ok(Route::Status) => self.status().await,
+            Ok(Route::Links) => self.links(query).await,
+            Ok(Route::Unlink) => self.relink(query, Relink::Forget).await,
+            Ok(Route::Rematch) => self.relink(query, Relink::Rematch).await,
+            Ok(Route::Retry) => self.retry(query).await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

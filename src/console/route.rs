@@ -27,6 +27,14 @@ pub enum Route {
     Restored,
     /// `GET /status`
     Status,
+    /// `GET /links`
+    Links,
+    /// `POST /links/unlink?application=NAME&person=NAME`
+    Unlink,
+    /// `POST /links/rematch?application=NAME&person=NAME`
+    Rematch,
+    /// `POST /retry?application=NAME&person=NAME`
+    Retry,
 }
 
 /// Where a request to the admin API comes in.
@@ -40,7 +48,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -52,6 +60,10 @@ impl Route {
         Self::Confirm,
         Self::Restored,
         Self::Status,
+        Self::Links,
+        Self::Unlink,
+        Self::Rematch,
+        Self::Retry,
     ];
 
     /// Its method and path.
@@ -69,6 +81,10 @@ impl Route {
             Self::Confirm => ("POST", "/confirm"),
             Self::Restored => ("GET", "/confirm"),
             Self::Status => ("GET", "/status"),
+            Self::Links => ("GET", "/links"),
+            Self::Unlink => ("POST", "/links/unlink"),
+            Self::Rematch => ("POST", "/links/rematch"),
+            Self::Retry => ("POST", "/retry"),
         }
     }
 

@@ -393,6 +393,29 @@ impl View {
         marks.filter_map(Result::transpose).collect()
     }
 
+    /// The marks that failed and wait: for their next rung, or quarantined for a person. Not what is due, held or simulated.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn failing(&self, application: &str, now: Timestamp) -> Result<Vec<Mark>, Fault> {
+        let mut handles = Vec::new();
+        let later = Timestamp(now.0.saturating_add(1));
+        for lane in LANES {
+            self.due_keys(application, lane, later, |_, handle| {
+                handles.push(handle);
+                true
+            })?;
+        }
+        let mut found = Vec::new();
+        for handle in handles {
+            let mark = self.mark(handle, application)?;
+            found.extend(mark.filter(|mark| {
+                mark.stuck.is_some() || (mark.attempts > 0 && mark.due != Timestamp::NEVER)
+            }));
+        }
+        Ok(found)
+    }
+
     /// When the next mark of an application is due; `None` if none will be by itself.
     ///
     /// # Errors
