@@ -43,8 +43,8 @@ use crate::upstream::client::{Called, Upstream};
 use crate::upstream::gate::{Gate, Permit, Swing, Turn};
 
 pub(crate) use draft::absent;
-use verdict::{budget, count, hold, lost, presumed};
 pub use relink::{Relink, Relinked, Retried};
+use verdict::{budget, count, hold, lost, presumed};
 pub use write::{Asked, Settled};
 
 const STOPPING: &str = "the gateway is stopping";

@@ -254,7 +254,10 @@ fn relink(change: &Change, how: &str) -> Result<String, Failed> {
                 "unlink" => "unlinked: the account is left alone",
                 _ => "to be matched again",
             };
-            format!("{} in {}: {what}. Next: {next}.\n", done.person, done.application)
+            format!(
+                "{} in {}: {what}. Next: {next}.\n",
+                done.person, done.application
+            )
         }
     })
 }
@@ -307,7 +310,11 @@ fn table(rows: &[Row]) -> String {
     let head = ["PERSON", "APPLICATION", "ACCOUNT", "ORIGIN", "STATE"].map(str::to_owned);
     let mut lines = vec![head];
     lines.extend(rows.iter().map(|row| {
-        let gone = if row.deleted.is_some() { " (deleted)" } else { "" };
+        let gone = if row.deleted.is_some() {
+            " (deleted)"
+        } else {
+            ""
+        };
         [
             plain(&format!("{}{gone}", row.person)),
             plain(&row.application),
@@ -324,7 +331,10 @@ fn table(rows: &[Row]) -> String {
     }
     let mut out = String::new();
     for line in &lines {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = line
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
     }
@@ -356,7 +366,11 @@ fn block(row: &Row) -> String {
             let held = removal.held.map_or_else(String::new, |held| {
                 format!(", held by the safety limit since {}", at(held))
             });
-            format!("{}, asked for {}{held}", name(&removal.cause), at(removal.asked))
+            format!(
+                "{}, asked for {}{held}",
+                name(&removal.cause),
+                at(removal.asked)
+            )
         }),
     );
     add(

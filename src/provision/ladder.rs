@@ -41,13 +41,7 @@ impl Tries {
     /// What was tried did not go: when it is tried again. `blames`: it is about this account whatever the application is like.
     /// `least`: the application asked for as much.
     #[must_use]
-    pub fn again(
-        self,
-        blames: bool,
-        least: Option<Duration>,
-        lane: Lane,
-        now: Timestamp,
-    ) -> Due {
+    pub fn again(self, blames: bool, least: Option<Duration>, lane: Lane, now: Timestamp) -> Due {
         let wait = back_off(self.attempts, self.dice).max(least.unwrap_or_default());
         let counts = blames || !self.outage;
         Due {

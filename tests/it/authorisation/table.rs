@@ -103,5 +103,9 @@ pub(super) fn admin(route: AdminRoute) -> (u16, u16) {
         AdminRoute::Confirm        => (404, 200),
         AdminRoute::Restored       => (404, 200),
         AdminRoute::Status         => (404, 200),
+        AdminRoute::Links          => (404, 200),
+        AdminRoute::Unlink         => (404, 400),
+        AdminRoute::Rematch        => (404, 400),
+        AdminRoute::Retry          => (404, 200),
     }
 }
