@@ -19,6 +19,7 @@ mod import;
 mod peruse;
 mod reconcile;
 mod record;
+mod relink;
 mod sweep;
 mod verdict;
 mod write;
@@ -43,10 +44,11 @@ use crate::provision::weigh::Weighed;
 use crate::scim::{Handle, Kind};
 use crate::store::{ChangeSet, CommitError, Configuration, Configured, Intent, Key, Store};
 use crate::upstream::client::{Called, Upstream};
-use crate::upstream::gate::{Gate, Permit, Turn};
+use crate::upstream::gate::{Gate, Permit, Swing, Turn};
 
 pub(crate) use draft::absent;
 pub use reconcile::{Account, Comparison, Reconciled, Told};
+pub use relink::{Relink, Relinked, Retried};
 use verdict::{budget, count, hold, lost, presumed};
 pub use write::{Asked, Settled};
 
@@ -183,10 +185,25 @@ struct Carried {
 }
 
 impl Carried {
-    /// Ends it with what it shows about the application.
-    fn shows(self, heard: &pace::Heard) {
-        self.permit
-            .heard(heard, self.status, pace::granted(&self.answer));
+    /// Ends it with what it shows about the application. That it is left alone from now on is told once, and that it is not
+    /// any more.
+    fn shows(self, application: &Application, heard: &pace::Heard) {
+        let (name, status) = (application.plan.name(), self.status);
+        let granted = pace::granted(&self.answer);
+        match self.permit.heard(heard, status, granted) {
+            Swing::None => {}
+            Swing::Down if matches!(status, Some(401 | 403)) => tracing::error!(
+                application = name,
+                status,
+                "the application refuses the credentials: it is left alone, and tried by one call at a time"
+            ),
+            Swing::Down => tracing::warn!(
+                application = name,
+                status,
+                "the application does not answer well: it is left alone, and tried by one call at a time"
+            ),
+            Swing::Up => tracing::info!(application = name, "the application answers again"),
+        }
     }
 }
 
@@ -411,7 +428,7 @@ impl Engine {
             match self.carry(application, call, &mut passage).await {
                 Ok(carried) => {
                     let heard = exchange.hear(&carried.answer, self.clock.now());
-                    carried.shows(&heard);
+                    carried.shows(application, &heard);
                     application.known.learn(exchange.capabilities());
                 }
                 Err(Unmade::Late(why, wait)) => {

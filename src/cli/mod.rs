@@ -9,10 +9,12 @@ pub mod confirm;
 pub mod demo;
 pub mod holds;
 pub mod import;
+pub mod links;
 pub mod log;
 pub mod reconcile;
 pub mod report;
 pub mod restore;
+pub mod retry;
 pub mod sandbox;
 pub mod serve;
 mod socket;
@@ -77,6 +79,10 @@ enum Command {
     Status(status::Args),
     /// Lists removals that the safety limit stopped; releases or rejects them
     Holds(holds::Args),
+    /// Shows which accounts are whose; forgets one, or has it looked up again
+    Links(links::Args),
+    /// Tries again now what failed, in quarantine too
+    Retry(retry::Args),
     /// Checks a configuration and tells every mistake in it
     Check(check::Args),
     /// Makes a new token for a client and the lines that let it in
@@ -98,6 +104,8 @@ impl Command {
             Self::Confirm(args) => confirm::run(args),
             Self::Status(args) => status::run(args),
             Self::Holds(args) => holds::run(args),
+            Self::Links(args) => links::run(args),
+            Self::Retry(args) => retry::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),
         }
@@ -179,6 +187,16 @@ mod tests {
             ("usher import --help", 0),
             ("usher reconcile", 64),
             ("usher reconcile --help", 0),
+            ("usher links --help", 0),
+            ("usher links show", 64),
+            ("usher links --state odd", 64),
+            ("usher links --limit 0", 64),
+            ("usher links unlink a@x.example", 64),
+            ("usher links unlink --help", 0),
+            ("usher links rematch --help", 0),
+            ("usher retry", 64),
+            ("usher retry --all --person a@x.example", 64),
+            ("usher retry --help", 0),
         ] {
             let read = read(line.split(' ').map(OsString::from));
             let (found, text) = read.expect_err(line);

@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// `usher status`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code: 0 all is well, 1 a person has to do something (what, is in the last lines: removals held by the safety\nlimit, a policy whose group is not known or was deleted, credentials refused, an application that fails for more than five minutes, a disk nearly full, a failed\ncommit), 64 wrong usage, 75 no gateway answers.\n\nExample:\n  usher status --config /etc/usher/usher.toml"
+    after_help = "Exit code: 0 all is well, 1 a person has to do something (what, is in the last lines: removals held by the safety\nlimit, removals overdue, accounts quarantined, a policy whose group is not known or was deleted, credentials refused, an\napplication that fails for more than five minutes, a disk nearly full, a failed commit), 64 wrong usage, 75 no gateway\nanswers.\n\nExample:\n  usher status --config /etc/usher/usher.toml"
 )]
 pub struct Args {
     /// The configuration, for the place of the socket [default: usher.toml]
@@ -128,6 +128,18 @@ fn wanting(status: &Status) -> Vec<String> {
                 )),
             }
         }
+        if application.overdue > 0 {
+            wanting.push(format!(
+                "{name}: removals that fail again and again, and are still tried: {}; `usher links --application {name} --state overdue` lists them",
+                application.overdue
+            ));
+        }
+        if application.quarantined > 0 {
+            wanting.push(format!(
+                "{name}: quarantined accounts, for which nothing is sent any more: {}; `usher links --application {name} --state quarantined` lists them, `usher retry` tries them again",
+                application.quarantined
+            ));
+        }
         match application.state {
             State::Refused { .. } => wanting.push(format!(
                 "{name}: the credentials or their scopes are refused; mend them there or in the configuration"
@@ -188,9 +200,11 @@ fn one(application: &ApplicationStatus, now: Timestamp) -> String {
     }
     let _never = writeln!(
         out,
-        "\n  accounts active {}, removals held {}, calls under way {} of {}, waiting for their turn {}",
+        "\n  accounts active {}, removals held {}, overdue {}, quarantined {}, calls under way {} of {}, waiting for their turn {}",
         application.active,
         application.held,
+        application.overdue,
+        application.quarantined,
         application.in_flight,
         application.concurrency,
         application.waiting
@@ -409,6 +423,8 @@ mod tests {
                     called: Some(String::from("Video Users")),
                     members: 700,
                 }],
+                quarantined: 0,
+                overdue: 0,
                 sweep: Some(SweepStatus {
                     set: false,
                     total: 900,
@@ -430,7 +446,7 @@ mod tests {
 usher 0.1.0: ready, up 16m 40s, configuration generation 4
 
 zoom: told to wait, another 30s; last: answered 429, 1s ago
-  accounts active 700, removals held 0, calls under way 3 of 8, waiting for their turn 1
+  accounts active 700, removals held 0, overdue 0, quarantined 0, calls under way 3 of 8, waiting for their turn 1
   policy ours: zoom users, called Video Users now, 700 members
   planning everybody again: 500 of 900, removals held by it 0
   PACE    NOW   CONFIGURED  GRANTED  NOT BEFORE

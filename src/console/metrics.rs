@@ -265,7 +265,7 @@ fn applications(text: &mut Text, status: &Status) {
         }
     }
     type Value = fn(&ApplicationStatus) -> u64;
-    let gauges: [(&str, &str, Value); 6] = [
+    let gauges: [(&str, &str, Value); 8] = [
         (
             "usher_application_calls_in_flight",
             "Calls under way.",
@@ -293,6 +293,16 @@ fn applications(text: &mut Text, status: &Status) {
                     .filter(|policy| policy.state != PolicyState::Bound)
                     .count() as u64
             },
+        ),
+        (
+            "usher_removals_overdue",
+            "Removals that failed to the end of the ladder of retries, and are still tried.",
+            |one| one.overdue,
+        ),
+        (
+            "usher_accounts_quarantined",
+            "Accounts for which nothing is sent any more until a person or a change asks for it.",
+            |one| one.quarantined,
         ),
         ("usher_marks", "All marks.", |one| one.marks),
     ];

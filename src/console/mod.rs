@@ -5,6 +5,7 @@ mod backup;
 mod health;
 mod holds;
 mod import;
+pub mod links;
 pub mod metrics;
 mod query;
 pub mod route;
@@ -30,7 +31,7 @@ use crate::journal::report::Query;
 use crate::server::outgoing::Outgoing;
 use crate::server::service::Reply;
 use crate::server::tls::Acceptor;
-use crate::settle::Engine;
+use crate::settle::{Engine, Relink};
 use crate::store::Statistics;
 
 use route::{Door, Route};
@@ -151,6 +152,10 @@ impl Console {
             Ok(Route::ImportProgress) => self.import_progress(query),
             Ok(Route::Reconcile) => return self.reconcile(query).await,
             Ok(Route::ReconcileProgress) => self.reconcile_progress(query),
+            Ok(Route::Links) => self.links(query).await,
+            Ok(Route::Unlink) => self.relink(query, Relink::Forget).await,
+            Ok(Route::Rematch) => self.relink(query, Relink::Rematch).await,
+            Ok(Route::Retry) => self.retry(query).await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

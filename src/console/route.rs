@@ -41,6 +41,14 @@ pub enum Route {
     Reconcile,
     /// `GET /reconcile?application=NAME`: how far that is.
     ReconcileProgress,
+    /// `GET /links`
+    Links,
+    /// `POST /links/unlink?application=NAME&person=NAME`
+    Unlink,
+    /// `POST /links/rematch?application=NAME&person=NAME`
+    Rematch,
+    /// `POST /retry?application=NAME&person=NAME`
+    Retry,
 }
 
 /// Where a request to the admin API comes in.
@@ -54,7 +62,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -73,6 +81,10 @@ impl Route {
         Self::ImportProgress,
         Self::Reconcile,
         Self::ReconcileProgress,
+        Self::Links,
+        Self::Unlink,
+        Self::Rematch,
+        Self::Retry,
     ];
 
     /// Its method and path.
@@ -97,6 +109,10 @@ impl Route {
             Self::ImportProgress => ("GET", "/import"),
             Self::Reconcile => ("POST", "/reconcile"),
             Self::ReconcileProgress => ("GET", "/reconcile"),
+            Self::Links => ("GET", "/links"),
+            Self::Unlink => ("POST", "/links/unlink"),
+            Self::Rematch => ("POST", "/links/rematch"),
+            Self::Retry => ("POST", "/retry"),
         }
     }
 

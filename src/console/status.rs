@@ -82,6 +82,13 @@ pub struct ApplicationStatus {
     /// Who belongs there by groups; none: everybody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyStatus>,
+    /// Accounts for which nothing is sent any more until a person or a change asks for it: they failed to the end of the
+    /// ladder of retries.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Removals that failed as long, and are still tried.
+    #[serde(default)]
+    pub overdue: u64,
     /// Everybody is planned again, because the configuration changed.
     pub sweep: Option<SweepStatus>,
     /// All marks.
@@ -266,6 +273,8 @@ fn one(
             .filter(|allowance| allowance.room(now) > 0)
             .map(|allowance| (allowance.left, allowance.until)),
         policies: policies(&view, application)?,
+        quarantined: tally.quarantined,
+        overdue: tally.overdue,
         sweep: view.sweep(name)?.map(|sweep| SweepStatus {
             set: sweep.among == Among::Set,
             total: sweep.total,

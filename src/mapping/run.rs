@@ -114,6 +114,16 @@ impl Mapping {
         rules.any(|rule| rule.hides(attribute))
     }
 
+    /// Whether a rule with `redact` gives (part of) what stands under this key in an account's body.
+    #[must_use]
+    pub fn redacts_there(&self, key: &str) -> bool {
+        let mut rules = self.slots.iter().flat_map(|slot| &slot.rules);
+        rules.any(|rule| {
+            let under = rule.target.urn.as_ref().unwrap_or(&rule.target.attribute);
+            rule.redact && under.eq_ignore_ascii_case(key)
+        })
+    }
+
     fn clear_attribute(
         &self,
         urn: Option<&str>,

@@ -6,6 +6,7 @@ pub mod drift;
 pub mod exchange;
 pub mod group;
 pub mod import;
+pub mod ladder;
 pub mod link;
 pub mod pace;
 pub mod plan;

@@ -150,6 +150,13 @@ pub struct Health {
 }
 
 impl Health {
+    /// It fails everybody, and not one account alone: this is not the first failure since it was well, or answers are lost
+    /// one after the other.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.failures > 1 || self.lost >= LOST
+    }
+
     /// The state after hearing `heard` at `now`.
     #[must_use]
     pub fn heard(self, now: Timestamp, heard: &Heard) -> Self {

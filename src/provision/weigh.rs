@@ -4,15 +4,13 @@
 use std::time::Duration;
 
 use super::exchange::{End, Outcome, rehearse};
+use super::ladder::Tries;
 use super::link::{Link, State};
 use super::plan::{Act, Application, Decision, Facts, Note, plan_with};
 use crate::clock::Timestamp;
 use crate::config::shape::Mode;
 use crate::journal::record::{CallRecord, Delivery, Operation, Status};
-use crate::store::Lane;
-
-/// The ladder of retries for one account: seconds, minutes, hours.
-const LADDER: [u64; 8] = [1, 5, 30, 120, 600, 3_600, 10_800, 21_600];
+use crate::store::{Lane, Stuck};
 
 /// When the worker takes a resource up again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +32,8 @@ pub struct Weighed {
     pub delivery: Delivery,
     /// The mark that stays; `None`: nothing is left to do.
     pub mark: Option<Due>,
-}
-
-/// How long to wait before attempt `attempts + 1`: the ladder's rung, give or take a fifth. `dice` is any number.
-#[must_use]
-pub fn back_off(attempts: u32, dice: u64) -> Duration {
-    let rung = LADDER
-        .get(attempts as usize)
-        .or(LADDER.last())
-        .copied()
-        .unwrap_or(1)
-        * 1_000;
-    Duration::from_millis(rung * 4 / 5 + dice % (rung * 2 / 5).max(1))
+    /// The mark is at the end of the ladder of retries.
+    pub stuck: Option<Stuck>,
 }
 
 fn delivery(
@@ -118,6 +106,7 @@ pub fn unsent(
             link,
             delivery: line,
             mark,
+            stuck: None,
         };
     }
     let mut line = delivery(
@@ -143,6 +132,7 @@ pub fn unsent(
             link,
             delivery: line,
             mark: mark(Timestamp::NEVER),
+            stuck: None,
         };
     }
     line.code = Some(String::from("queued"));
@@ -151,34 +141,29 @@ pub fn unsent(
         link,
         delivery: line,
         mark: mark(now),
+        stuck: None,
     }
 }
 
 /// What follows from an exchange. `facts` has the user as it will be committed (its link there is replaced by what
-/// this returns); `dice` spreads retries.
+/// this returns).
 #[must_use]
 pub fn weigh(
     application: &Application,
     facts: Facts<'_>,
     decision: &Decision,
     outcome: Outcome,
-    attempts: u32,
+    tries: Tries,
     now: Timestamp,
-    dice: u64,
 ) -> Weighed {
     let lane = decision.act.lane();
-    let retry = |least: Option<Duration>| {
-        let wait = back_off(attempts, dice).max(least.unwrap_or_default());
-        Some(Due {
-            at: now.plus(wait),
-            attempts: attempts.saturating_add(1),
-            lane,
-        })
-    };
+    let Tries { attempts, dice, .. } = tries;
+    let blames = matches!(outcome.end, End::Refused { .. } | End::Ineffective(_));
+    let retry = |least: Option<Duration>| Some(tries.again(blames, least, lane, now));
     let mut link = outcome.link;
     let say =
         |status, code: &str, reason: &str| (status, Some(code.to_owned()), Some(reason.to_owned()));
-    let ((status, code, reason), mark) = match &outcome.end {
+    let ((status, code, reason), mut mark) = match &outcome.end {
         End::Done => {
             let said = if outcome.dropped.is_empty() {
                 let unseen = link
@@ -335,10 +320,17 @@ pub fn weigh(
     );
     line.code = code;
     line.reason = reason;
+    // Who waits for an invitation is looked at for as long as it takes.
+    let fails = !matches!(outcome.end, End::Done | End::Pending(_));
+    let stuck = mark.as_mut().filter(|_| fails).and_then(|due| {
+        let removes = decision.act.removes();
+        tries.ends(due, removes, decision.again, &line, now)
+    });
     Weighed {
         link,
         delivery: line,
         mark,
+        stuck,
     }
 }
 
@@ -358,24 +350,5 @@ fn after(application: &Application, facts: Facts<'_>, link: Option<&Link>) -> Op
             attempts: 0,
             lane,
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rung_is_kept_give_or_take_a_fifth() {
-        for (attempts, seconds) in [(0, 1), (1, 5), (2, 30), (7, 21_600), (99, 21_600)] {
-            for dice in [0, 1, 77_777, u64::MAX] {
-                let wait = back_off(attempts, dice).as_millis();
-                let rung = seconds * 1_000;
-                assert!(
-                    (rung * 4 / 5..=rung * 6 / 5).contains(&wait),
-                    "{attempts}: {wait}"
-                );
-            }
-        }
     }
 }

@@ -275,7 +275,7 @@ impl GroupTurn<'_> {
             match engine.carry(self.application, call, &mut passage).await {
                 Ok(carried) => {
                     let heard = exchange.hear(&carried.answer, engine.clock.now());
-                    carried.shows(&heard);
+                    carried.shows(self.application, &heard);
                 }
                 Err(Unmade::Late(why, wait)) => break exchange.put_off(&why, wait),
                 Err(Unmade::Stopping) => break exchange.cut(STOPPING),
@@ -290,9 +290,8 @@ impl GroupTurn<'_> {
             decision,
             outcome,
             more,
-            self.mark.attempts,
+            engine.tries(self.application, self.mark.attempts),
             engine.clock.now(),
-            engine.dice(),
         );
         weighed.delivery.calls = passage.calls;
         let status = weighed.delivery.status;
@@ -329,6 +328,7 @@ impl GroupTurn<'_> {
             mut left,
         } = batch;
         left.more |= self.changes_name();
+        left.leaving = changes.iter().any(|change| !change.adding);
         let place = engine.store.reserve()?;
         let mut settles = None;
         if !changes.is_empty() {
@@ -354,7 +354,7 @@ impl GroupTurn<'_> {
             match engine.carry(self.application, call, &mut passage).await {
                 Ok(carried) => {
                     let heard = exchange.hear(&carried.answer);
-                    carried.shows(&heard);
+                    carried.shows(self.application, &heard);
                 }
                 Err(Unmade::Late(detail, wait)) => {
                     cut = Some(members::End::Limited { detail, wait });
@@ -385,9 +385,8 @@ impl GroupTurn<'_> {
             self.decision.link.clone(),
             &outcome,
             left,
-            self.mark.attempts,
+            engine.tries(self.application, self.mark.attempts),
             engine.clock.now(),
-            engine.dice(),
         );
         weighed.delivery.calls = passage.calls;
         let mut held = vec![held];

@@ -9,7 +9,7 @@ use crate::journal::record::{Delivery, Event, Operation, Record, Status};
 use crate::provision::weigh::Weighed;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Kind, Resource};
-use crate::store::{CAUSES, ChangeSet, Mark, MarkEdit, Put};
+use crate::store::{CAUSES, ChangeSet, Mark, MarkEdit, Put, Stuck};
 
 impl Engine {
     /// Everything that the write changes, as one set.
@@ -294,22 +294,36 @@ pub(super) fn mark(
     application: &str,
     marks: &[Mark],
     caused: bool,
-) -> Option<MarkEdit> {
-    match (weighed.mark, standing(marks, handle, application)) {
-        (Some(due), standing) => Some(MarkEdit::Set {
-            handle,
-            application: application.to_owned(),
-            due: due.at,
-            attempts: due.attempts,
-            lane: due.lane,
-            caused,
-            read: standing.map(|mark| mark.generation),
-        }),
-        (None, Some(mark)) => Some(MarkEdit::Clear {
+) -> Vec<MarkEdit> {
+    let standing = standing(marks, handle, application);
+    let Some(due) = weighed.mark else {
+        let clear = standing.map(|mark| MarkEdit::Clear {
             handle,
             application: application.to_owned(),
             generation: mark.generation,
-        }),
-        (None, None) => None,
-    }
+        });
+        return clear.into_iter().collect();
+    };
+    let mut edits = vec![MarkEdit::Set {
+        handle,
+        application: application.to_owned(),
+        due: due.at,
+        attempts: due.attempts,
+        lane: due.lane,
+        caused,
+        read: standing.map(|mark| mark.generation),
+    }];
+    edits.extend(weighed.stuck.clone().map(|stuck| {
+        // What goes on failing has done so since it first did.
+        let before = standing.and_then(|mark| mark.stuck.as_ref());
+        MarkEdit::Stick {
+            handle,
+            application: application.to_owned(),
+            stuck: Stuck {
+                since: before.map_or(stuck.since, |before| before.since),
+                ..stuck
+            },
+        }
+    }));
+    edits
 }

@@ -14,6 +14,7 @@ use crate::error::Fault;
 use crate::journal::record::{CallRecord, Operation, Status};
 use crate::provision::call::Class;
 use crate::provision::exchange::Outcome;
+use crate::provision::ladder::Tries;
 use crate::provision::plan::{Act, Decision, Facts};
 use crate::provision::weigh::{self, Weighed};
 use crate::scim::change::Birth;
@@ -295,6 +296,15 @@ impl Engine {
         .collect()
     }
 
+    /// Where the ladder stands, after the exchange.
+    pub(super) fn tries(&self, application: &Application, attempts: u32) -> Tries {
+        Tries {
+            attempts,
+            outage: application.gate.health().is_outage(),
+            dice: self.dice(),
+        }
+    }
+
     pub(super) fn weighed(
         &self,
         application: &Application,
@@ -309,9 +319,8 @@ impl Engine {
             facts,
             decision,
             outcome,
-            attempts,
+            self.tries(application, attempts),
             self.clock.now(),
-            self.dice(),
         );
         weighed.delivery.calls = calls;
         weighed

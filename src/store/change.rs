@@ -42,6 +42,23 @@ pub struct Mark {
     /// The journal sequences of the requests that it will settle; at most the last eight are kept.
     #[serde(default)]
     pub cause: Vec<u64>,
+    /// It failed to the end of the ladder of retries.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
+}
+
+/// What became of a mark that failed to the end of the ladder of retries. Any change that sets the mark anew ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// Since when.
+    pub since: Timestamp,
+    /// A removal: it is still tried, and told of as overdue. All else is quarantined: nothing is sent for the resource before
+    /// a person or a change asks for it.
+    pub removal: bool,
+    /// The journal's code of the last failure.
+    pub code: String,
+    /// The same for people.
+    pub reason: String,
 }
 
 /// A change to a mark.
@@ -75,6 +92,15 @@ pub enum MarkEdit {
         application: String,
         /// The generation that the plan read.
         generation: u64,
+    },
+    /// Says of the mark that this change set has set that it is at the end of the ladder.
+    Stick {
+        /// The resource.
+        handle: Handle,
+        /// The application.
+        application: String,
+        /// Why, and since when.
+        stuck: Stuck,
     },
 }
 

@@ -119,7 +119,7 @@ impl Transaction<'_> {
         // What it put off or parked may be due by the rules of today.
         let marks = set.marks.iter().filter_map(|edit| match edit {
             MarkEdit::Set { handle, .. } => Some(*handle),
-            MarkEdit::Clear { .. } => None,
+            MarkEdit::Clear { .. } | MarkEdit::Stick { .. } => None,
         });
         let changed: BTreeSet<Handle> = rows.chain(groups).chain(marks).collect();
         let applications = self.in_force()?.applications.clone();

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::scim::Handle;
 
-use super::change::{Lane, Mark, MarkEdit};
+use super::change::{Lane, Mark, MarkEdit, Stuck};
 use super::keys::{self, Key, tag};
 use super::tables::{self, MARKS, Seal, Trouble};
 use super::transaction::{Transaction, from_json, json};
@@ -59,6 +59,9 @@ struct Row {
     /// By the writer itself, and no plan has read it yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     raised: bool,
+    /// It failed to the end of the ladder of retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stuck: Option<Stuck>,
 }
 
 impl Transaction<'_> {
@@ -104,6 +107,7 @@ impl Transaction<'_> {
                     lane,
                     cause,
                     raised: stays_raised,
+                    stuck: None,
                 };
                 self.put_mark(&keys::mark(*handle, application), Some(json(&row)?))?;
                 self.put_key(&keys::due(application, lane, due, *handle), Vec::new())?;
@@ -124,6 +128,24 @@ impl Transaction<'_> {
                 }
                 Ok(None)
             }
+            MarkEdit::Stick {
+                handle,
+                application,
+                stuck,
+            } => {
+                let key = keys::mark(*handle, application);
+                let Some(bytes) = self.mark(&key)? else {
+                    return Ok(None);
+                };
+                let mut row: Row = from_json(&bytes)?;
+                // What a change has made due again meanwhile is an attempt of its own.
+                if !row.raised {
+                    self.count_stuck(application, row.stuck.as_ref(), Some(stuck))?;
+                    row.stuck = Some(stuck.clone());
+                    self.put_mark(&key, Some(json(&row)?))?;
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -141,7 +163,11 @@ impl Transaction<'_> {
             handle,
             application: application.to_owned(),
             due,
-            attempts: before.as_ref().map_or(0, |row| row.attempts),
+            // Who is stuck begins at the foot of the ladder.
+            attempts: before
+                .as_ref()
+                .filter(|row| row.stuck.is_none())
+                .map_or(0, |row| row.attempts),
             lane: before.map_or(lane, |row| row.lane),
             caused: false,
             read: None,
@@ -202,7 +228,26 @@ impl Transaction<'_> {
         };
         let row: Row = from_json(&bytes)?;
         self.drop_key(&keys::due(application, row.lane, row.due, handle))?;
+        self.count_stuck(application, row.stuck.as_ref(), None)?;
         Ok(Some(row))
+    }
+
+    fn count_stuck(
+        &mut self,
+        application: &str,
+        before: Option<&Stuck>,
+        after: Option<&Stuck>,
+    ) -> Result<(), Trouble> {
+        for (stuck, sign) in [(before, -1), (after, 1)] {
+            let Some(stuck) = stuck else { continue };
+            let tally = self.tally(application)?;
+            let count = match stuck.removal {
+                true => &mut tally.overdue,
+                false => &mut tally.quarantined,
+            };
+            *count = count.saturating_add_signed(sign);
+        }
+        Ok(())
     }
 }
 
@@ -348,6 +393,29 @@ impl View {
         marks.filter_map(Result::transpose).collect()
     }
 
+    /// The marks that failed and wait: for their next rung, or quarantined for a person. Not what is due, held or simulated.
+    ///
+    /// # Errors
+    /// As [`View::mark`].
+    pub fn failing(&self, application: &str, now: Timestamp) -> Result<Vec<Mark>, Fault> {
+        let mut handles = Vec::new();
+        let later = Timestamp(now.0.saturating_add(1));
+        for lane in LANES {
+            self.due_keys(application, lane, later, |_, handle| {
+                handles.push(handle);
+                true
+            })?;
+        }
+        let mut found = Vec::new();
+        for handle in handles {
+            let mark = self.mark(handle, application)?;
+            found.extend(mark.filter(|mark| {
+                mark.stuck.is_some() || (mark.attempts > 0 && mark.due != Timestamp::NEVER)
+            }));
+        }
+        Ok(found)
+    }
+
     /// When the next mark of an application is due; `None` if none will be by itself.
     ///
     /// # Errors
@@ -415,5 +483,6 @@ fn mark(handle: Handle, application: &str, bytes: &[u8]) -> Result<Mark, Trouble
         attempts: row.attempts,
         lane: row.lane,
         cause: row.cause,
+        stuck: row.stuck,
     })
 }

@@ -30,6 +30,12 @@ pub struct Tally {
     pub holds: u64,
     /// Marks, due or not.
     pub marks: u64,
+    /// Marks that are quarantined: they failed to the end of the ladder of retries.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Removals that failed to the end of it, and are still tried.
+    #[serde(default)]
+    pub overdue: u64,
     /// The safety limit's running window.
     pub window: Option<Window>,
     /// What a person has allowed beyond it.

@@ -101,6 +101,17 @@ struct Kept {
     fitted: Rate,
 }
 
+/// What an answer changes about the application as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swing {
+    /// Nothing.
+    None,
+    /// It was well, and is left alone from now on but for one call at a time that finds out.
+    Down,
+    /// It was left alone, and is well.
+    Up,
+}
+
 enum Entry {
     /// It may go; whether it finds out if the application is back.
     Go(bool),
@@ -350,14 +361,20 @@ impl State {
         }
     }
 
-    fn heard(&mut self, class: Class, sent: Timestamp, now: Timestamp, heard: &Heard) {
+    fn heard(&mut self, class: Class, sent: Timestamp, now: Timestamp, heard: &Heard) -> Swing {
+        let failed = self.health.failures > 0;
         self.health = self.health.heard(now, heard);
+        let swing = match (failed, self.health.failures > 0) {
+            (false, true) => Swing::Down,
+            (true, false) => Swing::Up,
+            (false, false) | (true, true) => Swing::None,
+        };
         self.since = match self.health.failures {
             0 => None,
             _ => self.since.or(Some(now)),
         };
         let Heard::Limited(limited) = heard else {
-            return;
+            return swing;
         };
         if limited.every_class {
             let until = now.plus(limited.patience());
@@ -368,6 +385,7 @@ impl State {
         self.kept(class)
             .pace
             .limited(sent, now, limited.limit, limited.wait);
+        swing
     }
 }
 
@@ -428,14 +446,15 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Ends the call with what was heard. `status` is the answer's; `granted` the calls a second that it allows.
-    pub fn heard(self, heard: &Heard, status: Option<u16>, granted: Option<u32>) {
+    /// Ends the call with what was heard. `status` is the answer's; `granted` the calls a second that it allows. What that
+    /// changes about the application as a whole.
+    pub fn heard(self, heard: &Heard, status: Option<u16>, granted: Option<u32>) -> Swing {
         let now = self.gate.0.clock.now();
         let mut state = self.gate.0.lock();
         if let Some(per_second) = granted {
             state.kept(self.class).pace.grant(per_second);
         }
-        state.heard(self.class, self.taken, now, heard);
+        let swing = state.heard(self.class, self.taken, now, heard);
         state.count(self.class, status);
         state.last = Some(Last {
             at: now,
@@ -444,6 +463,7 @@ impl Permit {
         });
         // Dropping `self` wakes who waits, after the lock is gone.
         drop(state);
+        swing
     }
 
     /// Ends a call that is made once more, with another token: it was made, and shows nothing about the application.

@@ -608,6 +608,16 @@ async fn scim2_server_is_provisioned() {
     exercise(server, command, folder).await;
 }
 
+/// scim2-server alone, and its base URL, where it is installed. It takes [`TOKEN`].
+pub(crate) async fn scim2_server(folder: &TempDir) -> Option<(Peer, String)> {
+    let list = include_str!("../peers/scim2-server.txt");
+    let mut command = python("scim2-server", list, "scim2_app.py", folder)?;
+    let mut peer = Peer::start(&mut command);
+    let base = peer.line().await;
+    let base = base.unwrap_or_else(|| panic!("scim2-server: {}", peer.complaint()));
+    Some((peer, base))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scimmy_is_provisioned() {
     let folder = tempfile::tempdir().expect("a folder");

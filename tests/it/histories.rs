@@ -14,6 +14,7 @@ use usher::clock::Timestamp;
 use usher::journal::record::Status;
 use usher::provision::call::{Answer, Call, Method};
 use usher::provision::exchange::{self, End, Exchange, Outcome, Step};
+use usher::provision::ladder::Tries;
 use usher::provision::link::{Link, Origin, State, Uncertain};
 use usher::provision::plan::{self, Act, Application, Decision, Facts};
 use usher::provision::weigh::{self, Due, Weighed};
@@ -455,9 +456,12 @@ impl Sim<'_> {
                         Facts::of(&resource, self.now),
                         &decision,
                         *outcome,
-                        attempts,
+                        Tries {
+                            attempts,
+                            outage: false,
+                            dice: 0,
+                        },
                         self.now,
-                        0,
                     )
                 }
             }
@@ -466,6 +470,7 @@ impl Sim<'_> {
             link,
             mark,
             delivery,
+            stuck: _,
         } = weighed;
         assert!(
             delivery.status != Status::Held,

@@ -43,6 +43,8 @@ mod quirks;
 mod reads;
 mod reload;
 mod replies;
+mod several;
+mod tending;
 mod tls;
 mod transcripts;
 mod upstream_tls;

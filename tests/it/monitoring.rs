@@ -189,6 +189,10 @@ async fn metrics_count_what_was_asked_and_agree_with_status() {
         found["usher_removals_held{application=\"zoom\"}"],
         zoom.held as f64
     );
+    assert_eq!(
+        found["usher_accounts_quarantined{application=\"zoom\"}"],
+        zoom.quarantined as f64
+    );
     for count in &zoom.queue {
         let lane = serde_json::to_value(count.lane).expect("a name");
         let lane = lane.as_str().expect("text").to_lowercase();

@@ -197,9 +197,12 @@ fn what_cannot_be_had_at_all_is_told_once() {
         Facts::of(&ada, NOW),
         &decision,
         ran.outcome,
-        0,
+        crate::provision::ladder::Tries {
+            attempts: 0,
+            outage: false,
+            dice: 7,
+        },
         NOW,
-        7,
     );
     assert_eq!(weighed.mark, None, "not retried");
     assert_eq!(weighed.delivery.code.as_deref(), Some("unsupported"));

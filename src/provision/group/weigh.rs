@@ -1,7 +1,5 @@
 //! What follows from a decision about a group or from an exchange's outcome: the link, the journal's line, the mark.
 
-use std::time::Duration;
-
 use super::exchange::{self, Outcome};
 use super::members;
 use super::plan::{Act, Decision};
@@ -9,9 +7,10 @@ use crate::clock::Timestamp;
 use crate::config::shape::Mode;
 use crate::journal::record::{CallRecord, Delivery, Operation, Status};
 use crate::provision::call::Call;
+use crate::provision::ladder::Tries;
 use crate::provision::link::Link;
 use crate::provision::plan::Application;
-use crate::provision::weigh::{Due, Weighed, back_off};
+use crate::provision::weigh::{Due, Weighed};
 use crate::store::Lane;
 
 /// What stays in the directory when a turn is over.
@@ -25,6 +24,8 @@ pub struct Left {
     pub nested: usize,
     /// Members that have no account there yet: they follow when they get one.
     pub waiting: usize,
+    /// Members were to go out in this turn.
+    pub leaving: bool,
 }
 
 fn line(
@@ -97,6 +98,7 @@ pub fn unsent(
         link,
         delivery,
         mark,
+        stuck: None,
     }
 }
 
@@ -144,6 +146,7 @@ pub fn presumed(
         delivery: line(application, operation, link.as_ref(), said),
         link,
         mark: Some(due(now, 0)),
+        stuck: None,
     }
 }
 
@@ -154,9 +157,8 @@ pub fn weigh(
     decision: &Decision,
     outcome: Outcome,
     more: impl FnOnce(Option<&Link>) -> bool,
-    attempts: u32,
+    tries: Tries,
     now: Timestamp,
-    dice: u64,
 ) -> Weighed {
     use exchange::End;
     let Outcome {
@@ -166,8 +168,11 @@ pub fn weigh(
         operation,
     } = outcome;
     let doubtful = |sure| if effect { Status::Unknown } else { sure };
-    let retry = |least| Some(again(attempts, least, now, dice));
-    let (said, mark) = match end {
+    let attempts = tries.attempts;
+    let blames = matches!(end, End::Refused { .. });
+    let done = matches!(end, End::Done);
+    let retry = |least| Some(tries.again(blames, least, Lane::Group, now));
+    let (said, mut mark) = match end {
         End::Done => {
             let adopted = operation == Operation::Adopt;
             let reason = "a group of this name was there already and is linked now; its other members are left alone";
@@ -228,10 +233,17 @@ pub fn weigh(
         ),
     };
     let known = link.as_ref().or(decision.link.as_ref());
+    let delivery = line(application, operation, known, said);
+    let removal = decision.act == Act::Delete;
+    let stuck = mark
+        .as_mut()
+        .filter(|_| !done)
+        .and_then(|due| tries.ends(due, removal, None, &delivery, now));
     Weighed {
-        delivery: line(application, operation, known, said),
+        delivery,
         link,
         mark,
+        stuck,
     }
 }
 
@@ -242,15 +254,16 @@ pub fn weigh_members(
     link: Option<Link>,
     outcome: &members::Outcome,
     left: Left,
-    attempts: u32,
+    tries: Tries,
     now: Timestamp,
-    dice: u64,
 ) -> Weighed {
     use members::End;
     let counts = told(outcome, left);
-    let retry = |least| Some(again(attempts, least, now, dice));
+    let attempts = tries.attempts;
+    let blames = outcome.refused > 0 || left.refused;
+    let retry = |least| Some(tries.again(blames, least, Lane::Group, now));
     let effect = outcome.added + outcome.removed > 0;
-    let (said, mark) = match &outcome.end {
+    let (said, mut mark) = match &outcome.end {
         End::Done if outcome.staying > 0 && outcome.refused == 0 => {
             let said = outcome.said.as_deref().unwrap_or("it said so before");
             let staying = outcome.staying;
@@ -340,10 +353,15 @@ pub fn weigh_members(
             retry(None),
         ),
     };
+    let delivery = line(application, Operation::Membership, link.as_ref(), said);
+    let stuck = mark
+        .as_mut()
+        .and_then(|due| tries.ends(due, left.leaving, None, &delivery, now));
     Weighed {
-        delivery: line(application, Operation::Membership, link.as_ref(), said),
+        delivery,
         link,
         mark,
+        stuck,
     }
 }
 
@@ -360,9 +378,4 @@ fn told(outcome: &members::Outcome, left: Left) -> String {
         }
     }
     text
-}
-
-fn again(attempts: u32, least: Option<Duration>, now: Timestamp, dice: u64) -> Due {
-    let wait = back_off(attempts, dice).max(least.unwrap_or_default());
-    due(now.plus(wait), attempts.saturating_add(1))
 }

@@ -112,5 +112,9 @@ pub(super) fn admin(route: AdminRoute) -> (u16, u16) {
         AdminRoute::ImportProgress => (404, 400),
         AdminRoute::Reconcile      => (404, 400),
         AdminRoute::ReconcileProgress => (404, 400),
+        AdminRoute::Links          => (404, 200),
+        AdminRoute::Unlink         => (404, 400),
+        AdminRoute::Rematch        => (404, 400),
+        AdminRoute::Retry          => (404, 200),
     }
 }

@@ -4,6 +4,7 @@ use super::super::plan::Decision;
 use super::super::plan::tests::{application, body, link, scim};
 use super::super::weigh::weigh;
 use super::*;
+use crate::provision::ladder::Tries;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -195,7 +196,18 @@ fn what_a_server_does_not_do_with_a_group_is_told_once() {
             link: linked,
             note: None,
         };
-        let weighed = weigh(&server, &decision, outcome, |_| false, 0, NOW, 7);
+        let weighed = weigh(
+            &server,
+            &decision,
+            outcome,
+            |_| false,
+            Tries {
+                attempts: 0,
+                outage: false,
+                dice: 7,
+            },
+            NOW,
+        );
         let told = weighed.delivery.code.as_deref();
         assert_eq!(
             (told, weighed.mark),

@@ -5,6 +5,7 @@ use super::super::weigh::{Left, weigh_members};
 use super::*;
 use crate::clock::Timestamp;
 use crate::journal::record::Status;
+use crate::provision::ladder::Tries;
 use crate::provision::link::Origin;
 
 fn known(member: bool, account: &str, sent: &str, sure: bool) -> Known {
@@ -198,7 +199,18 @@ fn whom_we_may_not_bring_in_is_told_once_and_keeps_nobody_else_out() {
         assert!(edit.refused.contains(&Handle(42)) && calls <= 25, "{calls}");
         let left = Left::default();
         let link = Some(link(Some("g"), Origin::Created));
-        let weighed = weigh_members(application, link, &outcome, left, 0, Timestamp(0), 7);
+        let weighed = weigh_members(
+            application,
+            link,
+            &outcome,
+            left,
+            Tries {
+                attempts: 0,
+                outage: false,
+                dice: 7,
+            },
+            Timestamp(0),
+        );
         assert_eq!(weighed.delivery.status, Status::Warning);
         let code = weighed.delivery.code.unwrap_or_default();
         (outcome.refused, code, weighed.mark.is_some())
