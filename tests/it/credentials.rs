@@ -459,6 +459,44 @@ async fn a_test_asks_the_running_gateway_and_uses_its_token() {
     assert_eq!(mute.code, 75, "{}", mute.err);
 }
 
+/// What was mended in Zoom counts for the next token only, and what was switched off there ends the one that we have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_finds_what_changed_since_the_token_was_had() {
+    let sandbox = Sandbox::start(Options {
+        clock: Clock::manual(Timestamp(1_795_465_845_000)),
+        account_id: "acc".into(),
+        client_id: "usher-app".into(),
+        client_secret: SANDBOX_TOKEN.into(),
+        ..Options::default()
+    })
+    .expect("a sandbox");
+    let state = sandbox.state();
+    let credentials = server_to_server(&sandbox.token_url());
+    let gateway = Standing::new(&config(&sandbox.base_url(), &credentials, ""), folder()).await;
+    let quirks = |scope: &str, app_deactivated| Quirks {
+        scope: scope.into(),
+        app_deactivated,
+        ..Quirks::default()
+    };
+    for (now, wanted, mend, tokens) in [
+        (quirks("user:read", false), "o-oF--", "add scim2:admin", 2),
+        (quirks("scim2", false), "o-oooo", "all is well", 3),
+        (quirks("scim2", false), "o-oooo", "all is well", 3),
+        (quirks("scim2", true), "o-F---", "Activate your app", 4),
+        (quirks("scim2", false), "o-oooo", "all is well", 5),
+    ] {
+        state.set_quirks(now.clone());
+        // A token is given up once in ten seconds at most.
+        gateway.clock.advance(Duration::from_secs(10));
+        let test = gateway.usher("test zoom").await;
+        assert_eq!(outcomes(&test.out), wanted, "{now:?}: {}", test.out);
+        let last = test.out.lines().last().expect("a line");
+        assert!(last.contains(mend), "{mend}: {}", test.out);
+        assert_eq!(state.token_requests(), tokens, "{mend}: {}", test.out);
+    }
+    assert!(gateway.serving.drain().await.whole);
+}
+
 /// Whoever runs it does so because nothing goes: the gateway's own pauses must not be what it finds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_minds_no_pause_but_one_that_was_asked_for() {
