@@ -3,12 +3,14 @@
 //! A manual clock moves only when a test moves it, so that tests stand beside real sockets and threads and never
 //! sleep to be safe (tokio's own pause does not mix with either).
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(
@@ -74,7 +76,52 @@ pub fn monotonic() -> Duration {
 #[derive(Debug)]
 enum Source {
     System,
-    Manual(watch::Sender<Timestamp>),
+    Manual(Mutex<Hands>),
+}
+
+/// A manual clock's hands, and who waits for them: woken in the order of their times and of their coming, and not before.
+#[derive(Debug)]
+struct Hands {
+    now: Timestamp,
+    came: u64,
+    waiting: BTreeMap<(Timestamp, u64), Waker>,
+}
+
+/// Waits for a manual clock.
+struct Rest<'a> {
+    hands: &'a Mutex<Hands>,
+    due: Timestamp,
+    number: Option<u64>,
+}
+
+fn lock(hands: &Mutex<Hands>) -> MutexGuard<'_, Hands> {
+    hands.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Future for Rest<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut hands = lock(self.hands);
+        if hands.now >= self.due {
+            return Poll::Ready(());
+        }
+        let number = self.number.unwrap_or(hands.came);
+        hands.came = hands.came.max(number + 1);
+        let key = (self.due, number);
+        hands.waiting.insert(key, context.waker().clone());
+        drop(hands);
+        self.number = Some(number);
+        Poll::Pending
+    }
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            lock(self.hands).waiting.remove(&(self.due, number));
+        }
+    }
 }
 
 /// Where time comes from. Cheap to clone.
@@ -91,7 +138,11 @@ impl Clock {
     /// A clock that stands at `start` until [`Clock::advance`] moves it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Arc::new(Source::Manual(watch::Sender::new(start))))
+        Self(Arc::new(Source::Manual(Mutex::new(Hands {
+            now: start,
+            came: 0,
+            waiting: BTreeMap::new(),
+        }))))
     }
 
     /// Now.
@@ -104,14 +155,20 @@ impl Clock {
                     .unwrap_or_default();
                 Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
-            Source::Manual(at) => *at.borrow(),
+            Source::Manual(hands) => lock(hands).now,
         }
     }
 
     /// Moves a manual clock forward and wakes who waits for it. The machine's clock is left alone.
     pub fn advance(&self, span: Duration) {
-        if let Source::Manual(at) = &*self.0 {
-            at.send_modify(|now| *now = now.plus(span));
+        if let Source::Manual(hands) = &*self.0 {
+            let mut hands = lock(hands);
+            hands.now = hands.now.plus(span);
+            let later = (Timestamp(hands.now.0.saturating_add(1)), 0);
+            let still = hands.waiting.split_off(&later);
+            let due = std::mem::replace(&mut hands.waiting, still);
+            drop(hands);
+            due.into_values().for_each(Waker::wake);
         }
     }
 
@@ -124,10 +181,9 @@ impl Clock {
                 }
                 tokio::time::sleep(due.since(self.now())).await;
             }
-            Source::Manual(at) => {
-                let mut seen = at.subscribe();
-                // The sender lives in `self`, so this cannot fail while we wait.
-                let _gone = seen.wait_for(|now| *now >= due).await;
+            Source::Manual(hands) => {
+                let number = None;
+                Rest { hands, due, number }.await;
             }
         }
     }

@@ -71,6 +71,8 @@ pub mod server;
 pub mod service;
 pub mod settle;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod spoil;
 pub mod store;
 pub mod upstream;

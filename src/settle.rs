@@ -597,6 +597,10 @@ impl Engine {
 
     /// A number to spread retries by.
     fn dice(&self) -> u64 {
+        #[cfg(test)]
+        if let Some(number) = crate::simulation::thrown() {
+            return number;
+        }
         // Spreading only: a poor source would do, and a failing one must not fail the write.
         getrandom::u64().unwrap_or_else(|_| u64::from(Instant::now().elapsed().subsec_nanos()))
     }

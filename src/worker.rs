@@ -62,6 +62,8 @@ async fn run(
         _ = drain.wait_for(|drain| *drain) => return,
     }
     while !*drain.borrow() {
+        #[cfg(test)]
+        crate::simulation::in_turn(application.plan.name()).await;
         committed.mark_unchanged();
         if until <= engine.clock.now() {
             aside.clear();
@@ -99,7 +101,9 @@ async fn run(
         };
         // A turn that nobody takes is left to others.
         permit = None;
+        // In their order, so that a simulation's seed always gives the same history; none of them is ready for ever.
         tokio::select! {
+            biased;
             _ = drain.changed() => {}
             Ok(()) = rests.changed() => {}
             Some(done) = busy.join_next(), if !busy.is_empty() => {

@@ -26,6 +26,8 @@ use crate::clock::Timestamp;
 use crate::journal::record::Operation;
 use crate::mapping;
 use crate::policy::scope;
+#[cfg(test)]
+use crate::simulation::{Bug, planted};
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,6 +247,8 @@ impl<'a> Exchange<'a> {
         let uncertain = self.link.uncertain.is_some();
         match &self.act {
             Act::Nothing => At::End(End::Done),
+            #[cfg(test)]
+            Act::Give { .. } if planted(Bug::NoLookUp) => At::Post,
             Act::Give { .. } if self.linked => self.look(Quest::Birth),
             Act::Give { .. } => At::Post,
             Act::Update { .. } | Act::Reactivate { .. } | Act::Deactivate | Act::Delete
@@ -346,6 +350,8 @@ impl<'a> Exchange<'a> {
                 self.application.profile.hear(self.aim(), *status, body)
             }
             Answer::NotSent(why) => Heard::Unavailable(why.clone()),
+            #[cfg(test)]
+            Answer::Lost(_) if planted(Bug::LostIsDone) && !self.reads() => Heard::Done,
             Answer::Lost(why) if self.reads() => Heard::Unavailable(why.clone()),
             Answer::Lost(why) => Heard::Ambiguous(why.clone()),
         };

@@ -77,6 +77,8 @@ impl Engine {
             _ = drain.wait_for(|drain| *drain) => return,
         }
         while !*drain.borrow() {
+            #[cfg(test)]
+            crate::simulation::in_turn(name).await;
             begun.mark_unchanged();
             match self.sweep(&application, &rests, &drain).await {
                 // Another one has taken its place, or a loop of the configuration before has ended it.
@@ -230,6 +232,11 @@ impl Engine {
         let turn = Arc::clone(&self.sweeping).acquire_owned().await;
         let (engine, application, sweep) =
             (Arc::clone(self), Arc::clone(application), sweep.clone());
+        // A simulation has one thread.
+        #[cfg(test)]
+        if engine.store.is_inline() {
+            return engine.plan_slice(&application, &sweep, from);
+        }
         let planning = tokio::task::spawn_blocking(move || {
             let planned = engine.plan_slice(&application, &sweep, from);
             drop(turn);

@@ -10,6 +10,8 @@ use redb::Database;
 use crate::clock::Timestamp;
 use crate::policy::safety::{self, Allowance, Take};
 use crate::scim::Handle;
+#[cfg(test)]
+use crate::simulation::{Bug, planted};
 
 use super::change::{Budget, ChangeSet, Lane, MarkEdit, MemberEdit, Put};
 use super::check::{Plan, check};
@@ -282,7 +284,11 @@ fn intend(transaction: &mut Transaction<'_>, intent: &Intent) -> Result<u64, Sto
         };
         check(transaction, &last)?;
     }
-    if let Some(budget) = &intent.budget {
+    #[cfg(test)]
+    let unasked = planted(Bug::NoBudget);
+    #[cfg(not(test))]
+    let unasked = false;
+    if let Some(budget) = intent.budget.as_ref().filter(|_| !unasked) {
         take(transaction, budget)?;
     }
     let id = transaction.head.next_intent;

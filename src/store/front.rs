@@ -205,6 +205,11 @@ impl Store {
 
 #[cfg(test)]
 impl Store {
+    /// Whether its writer runs on its caller.
+    pub(crate) fn is_inline(&self) -> bool {
+        matches!(self.0.door, Door::Inline(_))
+    }
+
     /// A second writer on the same file, for tests that hand it whole batches.
     pub(super) fn writer_for_tests(&self) -> Writer {
         let Door::Inline(writer) = &self.0.door else {

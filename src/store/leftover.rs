@@ -3,6 +3,8 @@
 use redb::{Database, ReadableDatabase};
 
 use crate::clock::Timestamp;
+#[cfg(test)]
+use crate::simulation::{Bug, planted};
 
 use super::apply::{Job, Writer};
 use super::change::{ChangeSet, MarkEdit};
@@ -65,6 +67,10 @@ pub(super) fn roll_forward(
 
 /// The change set of an intent whose end nobody saw: the last call may have gone out until now.
 fn unknown(mut set: ChangeSet, intent: u64, now: Timestamp) -> ChangeSet {
+    #[cfg(test)]
+    if planted(Bug::ForgottenIntents) {
+        set = ChangeSet::default();
+    }
     set.settles = Some(intent);
     for put in &mut set.puts {
         for link in &mut put.resource.links {
@@ -84,4 +90,27 @@ fn unknown(mut set: ChangeSet, intent: u64, now: Timestamp) -> ChangeSet {
         record.time = record.time.max(now);
     }
     set
+}
+
+#[cfg(test)]
+impl super::front::Store {
+    /// What is on disk of writes that are under way: what would be committed of each if nobody lived to say how it went.
+    pub(crate) fn intents_for_tests(&self) -> Vec<ChangeSet> {
+        let read = || -> Result<Vec<ChangeSet>, Trouble> {
+            let transaction = self.0.db.begin_read()?;
+            let intents = transaction.open_table(INTENTS)?;
+            let mut found = Vec::new();
+            for entry in intents.range::<u64>(..)? {
+                let (intent, stored) = entry?;
+                let key = intent.value().to_be_bytes();
+                found.push(from_json(tables::unseal(
+                    Seal::Intent,
+                    &key,
+                    stored.value(),
+                )?)?);
+            }
+            Ok(found)
+        };
+        read().unwrap_or_default()
+    }
 }

@@ -245,6 +245,18 @@ impl Store {
         Self::on(InMemoryBackend::new(), Running::Inline, Timestamp(0))
     }
 
+    /// A directory on a disk that a test made, with its writer on its caller.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says.
+    #[cfg(test)]
+    pub(crate) fn inline_on(
+        disk: impl StorageBackend,
+        now: Timestamp,
+    ) -> Result<Self, OpenError> {
+        Self::on(disk, Running::Inline, now)
+    }
+
     pub(super) fn on(
         backend: impl StorageBackend,
         running: Running,

@@ -62,6 +62,9 @@ enum Credentials {
     Bearer(HeaderValue),
     /// Tokens that usher gets for itself.
     Tokens(token::Source),
+    /// None: a simulation answers, in this process.
+    #[cfg(test)]
+    Simulated(crate::simulation::Line),
 }
 
 /// What became of a call, and what goes with it.
@@ -123,6 +126,11 @@ impl Upstream {
                 .map_err(|why| format!("application {name}: {why}"))?,
             ),
         };
+        #[cfg(test)]
+        let credentials = match crate::simulation::Line::to(&application.base_url) {
+            Some(line) => Credentials::Simulated(line),
+            None => credentials,
+        };
         Ok(Self {
             client: client(),
             connector,
@@ -166,6 +174,8 @@ impl Upstream {
                 let refused = matches!(answer, Answer::Reply { status: 401, .. });
                 (answer, refused && source.renew(token.number))
             }
+            #[cfg(test)]
+            Credentials::Simulated(line) => line.call(call, deadline, &self.clock).await,
         }
     }
 
@@ -181,6 +191,8 @@ impl Upstream {
                 source.try_again();
                 source.have(deadline).await.map(Some)
             }
+            #[cfg(test)]
+            Credentials::Simulated(_) => Ok(None),
         }
     }
 

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use super::{ENCODED, Heard, PATCH_OP, Profile, detail, found, page, scim, shown, zoom};
 use crate::config::shape::ProfileName;
 use crate::provision::call::{Call, Class, Method};
+#[cfg(test)]
+use crate::simulation::{Bug, planted};
 
 const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 
@@ -143,9 +145,12 @@ impl Profile {
     #[must_use]
     pub fn add_members(self, id: &str, members: &[&str]) -> Call {
         let members: Vec<Value> = members.iter().map(|id| json!({ "value": id })).collect();
+        let op = "add";
+        #[cfg(test)]
+        let op = if planted(Bug::Replace) { "replace" } else { op };
         patch(
             id,
-            vec![json!({ "op": "add", "path": "members", "value": members })],
+            vec![json!({ "op": op, "path": "members", "value": members })],
         )
     }
 

@@ -70,7 +70,9 @@ impl Upstream {
     pub(in crate::upstream) fn source(&self) -> &token::Source {
         match &self.credentials {
             super::Credentials::Tokens(source) => source,
-            super::Credentials::Bearer(_) => panic!("a token that does not change"),
+            super::Credentials::Bearer(_) | super::Credentials::Simulated(_) => {
+                panic!("a token that does not change")
+            }
         }
     }
 }

@@ -1,0 +1,172 @@
+//! The end of a history: what should be against what is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Member, group_name};
+use super::server::There;
+use super::world::World;
+use crate::clock::Timestamp;
+use crate::journal::record::Event;
+use crate::policy::assignment::Assigned;
+use crate::provision::link::Link;
+use crate::scim::{Handle, Kind};
+use crate::settle::Engine;
+use crate::store::{Key, View};
+
+impl World {
+    /// Everything that was promised, now that faults are over and time has passed.
+    pub(super) fn judge(&mut self, engine: &Engine, now: Timestamp) {
+        self.now = now;
+        let view = match engine.store.view() {
+            Ok(view) => view,
+            Err(fault) => return self.breaks(format!("no view: {fault:?}")),
+        };
+        self.read_back(&view, now);
+        self.touch(now);
+        for at in 0..self.applications.len() {
+            self.judge_accounts(&view, engine, at);
+            self.judge_groups(&view, engine, at);
+            self.judge_marks(&view, at, now);
+        }
+        let left = engine.store.intents_for_tests().len();
+        if left > 0 {
+            self.breaks(format!("{left} intents are left"));
+        }
+        self.judge_journal(&view);
+    }
+
+    fn judge_accounts(&mut self, view: &View, engine: &Engine, at: usize) {
+        let one = &self.applications[at];
+        let (name, accounts) = (one.name, one.place.accounts());
+        let in_groups = self.groups.beneath(&one.bound);
+        let policies = &engine.applications[at].plan.config.policies;
+        for person in 1..self.people.names.len() {
+            let user_name = self.people.names[person].clone();
+            let theirs: Vec<&There> = accounts.iter().filter(|it| it.name == user_name).collect();
+            let version = self.people.all[person].may_be[0].version;
+            let handle = self.people.all[person]
+                .id
+                .as_ref()
+                .and_then(|id| view.find(&Key::Id(Kind::User, id)).ok()?);
+            if self.wanted(at, person, &in_groups) {
+                let is_well = matches!(theirs.as_slice(), [it] if it.active && !it.pending
+                    && it.display.ends_with(&format!(" v{version}")));
+                if !is_well {
+                    let link = handle.and_then(|it| view.resource(it).ok()?);
+                    let mark = handle.and_then(|it| view.mark(it, name).ok()?);
+                    let link = link.and_then(|it| it.link(name).cloned());
+                    self.breaks(format!("{name}: {user_name} should be there with v{version}, and there is {theirs:?}; {link:?} {mark:?}"));
+                }
+                continue;
+            }
+            let Some(there) = theirs.iter().find(|it| it.active && !it.pending) else {
+                continue;
+            };
+            let link = link_of(view, name, &there.id);
+            let held = link.as_ref().is_some_and(|(_, link)| {
+                link.kept || link.removal.as_ref().is_some_and(|it| it.held.is_some())
+            });
+            let selectors = policies.iter().map(|policy| &policy.group);
+            let unknown = handle.is_some_and(|it| {
+                view.assigned(name, selectors, it).is_ok_and(|it| it == Assigned::Unknown)
+            }) && self.people.is_active(person);
+            if held {
+                self.count("held at the end");
+            } else if !unknown {
+                let mark = link.as_ref().map(|(handle, _)| view.mark(*handle, name));
+                self.breaks(format!("{name}: {user_name} should be gone, and there is {there:?}; {link:?} {mark:?}"));
+            }
+        }
+    }
+
+    fn judge_groups(&mut self, view: &View, engine: &Engine, at: usize) {
+        let one = &self.applications[at];
+        let pushed = !engine.applications[at].plan.config.groups.push.is_empty();
+        let (name, accounts, groups) = (one.name, one.place.accounts(), one.place.groups());
+        let in_groups = self.groups.beneath(&one.bound);
+        let by_id: BTreeMap<&str, &str> = accounts.iter().map(|it| (it.id.as_str(), it.name.as_str())).collect();
+        for number in 0..self.groups.all.len() {
+            let state = self.groups.all[number].may_be[0].clone();
+            for renamed in [false, true] {
+                let title = group_name(number, renamed);
+                let theirs: Vec<&There> = groups.iter().filter(|it| it.name == title).collect();
+                let wanted = pushed && state.exists && state.renamed == renamed;
+                if theirs.len() != usize::from(wanted) {
+                    let id = self.groups.all[number].id.as_ref();
+                    let handle = id.and_then(|id| view.find(&Key::Id(Kind::Group, id)).ok()?);
+                    let mark = handle.map(|it| view.mark(it, name));
+                    let link = handle.and_then(|it| Some(view.resource(it).ok()??.link(name).cloned()));
+                    self.breaks(format!("{name}: there are {} groups {title}, wanted {wanted}; {link:?} {mark:?}", theirs.len()));
+                    continue;
+                }
+                let [there] = theirs.as_slice() else {
+                    continue;
+                };
+                let members: BTreeSet<&str> = there.members.iter().filter_map(|it| by_id.get(it.as_str()).copied()).collect();
+                for person in 1..self.people.names.len() {
+                    let user_name = self.people.names[person].clone();
+                    let is = members.contains(user_name.as_str());
+                    let should = state.members.contains(&Member::Person(person));
+                    let has_account = self.wanted(at, person, &in_groups);
+                    if (is && !should) || (!is && should && has_account) {
+                        self.breaks(format!("{name}: {user_name} in {title}: is {is}, should be {should}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge_marks(&mut self, view: &View, at: usize, now: Timestamp) {
+        let name = self.applications[at].name;
+        match view.due(name, now, 10) {
+            Ok(due) if due.is_empty() => {}
+            other => self.breaks(format!("{name}: marks are due at the end: {other:?}")),
+        }
+        let held = view.tally(name).map(|tally| tally.holds).unwrap_or_default();
+        if let Ok(parked) = view.parked(name)
+            && (parked.len() as u64) > held
+        {
+            self.breaks(format!("{name}: {held} removals are held, and these marks are never due: {parked:?}"));
+        }
+        match view.sweep(name) {
+            Ok(None) => {}
+            other => self.breaks(format!("{name}: a sweep is left: {other:?}")),
+        }
+    }
+
+    fn judge_journal(&mut self, view: &View) {
+        let last = view.last_sequence().unwrap_or(0);
+        match view.verify_chain(1, last) {
+            Ok(None) => {}
+            other => self.breaks(format!("the journal's chain breaks: {other:?}")),
+        }
+        let mut requests: BTreeMap<String, usize> = BTreeMap::new();
+        for sequence in 1..=last {
+            match view.record(sequence) {
+                Ok(Some(record)) if record.event == Event::Request => {
+                    *requests.entry(record.request).or_default() += 1;
+                }
+                Ok(Some(_)) => self.count("deliveries"),
+                other => self.breaks(format!("record {sequence} cannot be read: {other:?}")),
+            }
+        }
+        let mut acknowledged: BTreeMap<String, usize> = BTreeMap::new();
+        for request in std::mem::take(&mut self.acknowledged) {
+            *acknowledged.entry(request).or_default() += 1;
+        }
+        for (request, times) in acknowledged {
+            let there = requests.get(&request).copied().unwrap_or(0);
+            if there < times {
+                self.breaks(format!("{request} was acknowledged {times} times and is in the journal {there} times"));
+            }
+        }
+    }
+}
+
+/// Whose an account is, tombstones too.
+fn link_of(view: &View, application: &str, remote_id: &str) -> Option<(Handle, Link)> {
+    let key = Key::Remote { application, remote_id };
+    let handle = view.find(&key).ok()??;
+    let link = view.resource(handle).ok()??.link(application).cloned()?;
+    Some((handle, link))
+}
