@@ -270,13 +270,12 @@ fn sure(yes: bool, how: &str) -> Result<(), Failed> {
         let why = "there is no terminal to ask on: say --yes if this is the right one";
         return Err(Failed(USAGE, String::from(why)));
     }
-    complain(&match how {
+    complain(match how {
         "unlink" => {
             "Forget this link? The account is left alone; who belongs there is linked again where adopt = true. (yes/no) "
         }
         _ => "Forget its id and look it up by its name? (yes/no) ",
-    }
-    .to_owned());
+    });
     let mut answer = String::new();
     match std::io::stdin().lock().read_line(&mut answer) {
         Ok(_) if answer.trim().eq_ignore_ascii_case("yes") => Ok(()),

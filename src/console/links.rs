@@ -35,6 +35,9 @@ pub const STATES: [&str; 12] = [
     "overdue",
 ];
 
+/// Whether a rule of an application keeps what it gives to an attribute to itself.
+pub type Hides<'a> = &'a dyn Fn(&str, &str) -> bool;
+
 /// Which rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
@@ -257,12 +260,7 @@ impl Wanted {
         }
     }
 
-    fn rows(
-        &self,
-        resource: &Resource,
-        marks: &[Mark],
-        hides: Option<&dyn Fn(&str, &str) -> bool>,
-    ) -> Vec<Row> {
+    fn rows(&self, resource: &Resource, marks: &[Mark], hides: Option<Hides<'_>>) -> Vec<Row> {
         let linked = resource.links.iter().map(|link| link.application.as_str());
         // What is left to do for an account that there is not is no link, unless it is in trouble or asked for.
         let marked = marks.iter().filter(|mark| {
@@ -302,11 +300,7 @@ impl Wanted {
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn find(
-    view: &View,
-    wanted: &Wanted,
-    hides: Option<&dyn Fn(&str, &str) -> bool>,
-) -> Result<Page, Fault> {
+pub fn find(view: &View, wanted: &Wanted, hides: Option<Hides<'_>>) -> Result<Page, Fault> {
     let mut page = Page::default();
     let mut from = Some(Handle(
         wanted.after.map_or(0, |after| after.saturating_add(1)),

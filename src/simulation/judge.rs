@@ -68,13 +68,16 @@ impl World {
             });
             let selectors = policies.iter().map(|policy| &policy.group);
             let unknown = handle.is_some_and(|it| {
-                view.assigned(name, selectors, it).is_ok_and(|it| it == Assigned::Unknown)
+                view.assigned(name, selectors, it)
+                    .is_ok_and(|it| it == Assigned::Unknown)
             }) && self.people.is_active(person);
             if held {
                 self.count("held at the end");
             } else if !unknown {
                 let mark = link.as_ref().map(|(handle, _)| view.mark(*handle, name));
-                self.breaks(format!("{name}: {user_name} should be gone, and there is {there:?}; {link:?} {mark:?}"));
+                self.breaks(format!(
+                    "{name}: {user_name} should be gone, and there is {there:?}; {link:?} {mark:?}"
+                ));
             }
         }
     }
@@ -84,7 +87,10 @@ impl World {
         let pushed = !engine.applications[at].plan.config.groups.push.is_empty();
         let (name, accounts, groups) = (one.name, one.place.accounts(), one.place.groups());
         let in_groups = self.groups.beneath(&one.bound);
-        let by_id: BTreeMap<&str, &str> = accounts.iter().map(|it| (it.id.as_str(), it.name.as_str())).collect();
+        let by_id: BTreeMap<&str, &str> = accounts
+            .iter()
+            .map(|it| (it.id.as_str(), it.name.as_str()))
+            .collect();
         for number in 0..self.groups.all.len() {
             let state = self.groups.all[number].may_be[0].clone();
             for renamed in [false, true] {
@@ -95,21 +101,31 @@ impl World {
                     let id = self.groups.all[number].id.as_ref();
                     let handle = id.and_then(|id| view.find(&Key::Id(Kind::Group, id)).ok()?);
                     let mark = handle.map(|it| view.mark(it, name));
-                    let link = handle.and_then(|it| Some(view.resource(it).ok()??.link(name).cloned()));
-                    self.breaks(format!("{name}: there are {} groups {title}, wanted {wanted}; {link:?} {mark:?}", theirs.len()));
+                    let link =
+                        handle.and_then(|it| Some(view.resource(it).ok()??.link(name).cloned()));
+                    self.breaks(format!(
+                        "{name}: there are {} groups {title}, wanted {wanted}; {link:?} {mark:?}",
+                        theirs.len()
+                    ));
                     continue;
                 }
                 let [there] = theirs.as_slice() else {
                     continue;
                 };
-                let members: BTreeSet<&str> = there.members.iter().filter_map(|it| by_id.get(it.as_str()).copied()).collect();
+                let members: BTreeSet<&str> = there
+                    .members
+                    .iter()
+                    .filter_map(|it| by_id.get(it.as_str()).copied())
+                    .collect();
                 for person in 1..self.people.names.len() {
                     let user_name = self.people.names[person].clone();
                     let is = members.contains(user_name.as_str());
                     let should = state.members.contains(&Member::Person(person));
                     let has_account = self.wanted(at, person, &in_groups);
                     if (is && !should) || (!is && should && has_account) {
-                        self.breaks(format!("{name}: {user_name} in {title}: is {is}, should be {should}"));
+                        self.breaks(format!(
+                            "{name}: {user_name} in {title}: is {is}, should be {should}"
+                        ));
                     }
                 }
             }
@@ -122,11 +138,16 @@ impl World {
             Ok(due) if due.is_empty() => {}
             other => self.breaks(format!("{name}: marks are due at the end: {other:?}")),
         }
-        let held = view.tally(name).map(|tally| tally.holds).unwrap_or_default();
+        let held = view
+            .tally(name)
+            .map(|tally| tally.holds)
+            .unwrap_or_default();
         if let Ok(parked) = view.parked(name)
             && (parked.len() as u64) > held
         {
-            self.breaks(format!("{name}: {held} removals are held, and these marks are never due: {parked:?}"));
+            self.breaks(format!(
+                "{name}: {held} removals are held, and these marks are never due: {parked:?}"
+            ));
         }
         match view.sweep(name) {
             Ok(None) => {}
@@ -157,7 +178,9 @@ impl World {
         for (request, times) in acknowledged {
             let there = requests.get(&request).copied().unwrap_or(0);
             if there < times {
-                self.breaks(format!("{request} was acknowledged {times} times and is in the journal {there} times"));
+                self.breaks(format!(
+                    "{request} was acknowledged {times} times and is in the journal {there} times"
+                ));
             }
         }
     }
@@ -165,7 +188,10 @@ impl World {
 
 /// Whose an account is, tombstones too.
 fn link_of(view: &View, application: &str, remote_id: &str) -> Option<(Handle, Link)> {
-    let key = Key::Remote { application, remote_id };
+    let key = Key::Remote {
+        application,
+        remote_id,
+    };
     let handle = view.find(&key).ok()??;
     let link = view.resource(handle).ok()??.link(application).cloned()?;
     Some((handle, link))

@@ -47,10 +47,23 @@ async fn made(house: &House, name: &str) -> (String, String) {
     (id, account["id"].as_str().expect("an id").to_owned())
 }
 
+/// An account's path there as it is asked for: an id may hold what a path has to encode.
+fn path_of(house: &House, account: &str) -> String {
+    let path = format!("/Users/{account}");
+    let decoded = |path: &str| {
+        percent_encoding::percent_decode_str(path)
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    let mut calls = house.sandbox.state().calls().into_iter();
+    let call = calls.find(|call| decoded(&call.path) == path);
+    call.expect("it was read when it was made").path
+}
+
 fn refuse(house: &House, calls: usize, method: Method, account: &str) {
     house.sandbox.state().fail_next(Fault {
         calls: u32::try_from(calls).expect("few"),
-        matching: Some((method, format!("/Users/{account}"))),
+        matching: Some((method, path_of(house, account))),
         what: What::Status {
             status: 400,
             retry_after: None,
@@ -60,7 +73,7 @@ fn refuse(house: &House, calls: usize, method: Method, account: &str) {
 }
 
 fn calls(house: &House, method: &str, account: &str) -> usize {
-    let path = format!("/Users/{account}");
+    let path = path_of(house, account);
     let calls = house.sandbox.state().calls();
     let such = calls
         .iter()
@@ -114,6 +127,12 @@ async fn who_fails_to_the_end_is_left_alone_until_a_person_or_a_change_asks() {
     for rung in 1..LADDER {
         assert_eq!(tally(&house).quarantined, 0, "after {rung} failures");
         house.later(RUNG).await;
+    }
+    // A turn that came too late on a busy machine was no attempt.
+    for _ in 0..LADDER {
+        if tally(&house).quarantined < 3 {
+            house.later(RUNG).await;
+        }
     }
     assert_eq!((tally(&house).quarantined, tally(&house).overdue), (3, 0));
     // Durable, and nothing more is sent; for everybody else things go on.
@@ -489,6 +508,8 @@ async fn an_account_that_was_made_anew_is_matched_again() {
         .expect("an answer");
     let anew = again.expect(201).id();
     assert_ne!(anew, account);
+    // It is older than what is asked for next: found, and not made by us.
+    house.later(Duration::from_secs(2)).await;
     let before = house.sandbox.state().calls().len();
     let (code, out, err) = usher(
         house.folder(),
