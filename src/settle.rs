@@ -46,6 +46,7 @@ use crate::store::{ChangeSet, CommitError, Configuration, Configured, Intent, Ke
 use crate::upstream::client::{Called, Upstream};
 use crate::upstream::gate::{Gate, Permit, Swing, Turn};
 
+pub use deliver::Turned;
 pub(crate) use draft::absent;
 pub use reconcile::{Account, Comparison, Reconciled, Told};
 pub use relink::{Relink, Relinked, Retried};

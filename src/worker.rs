@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::provision::call::Class;
 use crate::scim::Handle;
-use crate::settle::{Application, Engine};
+use crate::settle::{Application, Engine, Turned};
 use crate::upstream::gate::{Permit, Turn};
 
 /// After this, a mark whose turn failed for a reason of ours (claims, a full queue) is looked at again.
@@ -50,8 +50,10 @@ async fn run(
     mut rests: watch::Receiver<bool>,
     mut drain: watch::Receiver<bool>,
 ) {
-    let mut busy: JoinSet<Handle> = JoinSet::new();
+    let mut busy: JoinSet<(Handle, Turned)> = JoinSet::new();
     let mut taken: Vec<Handle> = Vec::new();
+    // Whom somebody else is changing, until their turn comes again: who hangs at one application must not stop another.
+    let (mut claimed, mut again): (Vec<Handle>, _) = (Vec::new(), Timestamp::NEVER);
     // A damaged row must not keep everybody else waiting.
     let (mut aside, mut until): (Vec<Handle>, _) = (Vec::new(), Timestamp::NEVER);
     let mut permit: Option<Permit> = None;
@@ -69,10 +71,15 @@ async fn run(
             aside.clear();
             until = Timestamp::NEVER;
         }
+        if again <= engine.clock.now() {
+            claimed.clear();
+            again = Timestamp::NEVER;
+        }
         let picked = if *rests.borrow_and_update() {
             Ok(Picked::Until(Timestamp::NEVER))
         } else {
-            pick(&engine, &application, &taken, &aside, permit.as_ref())
+            let passed_over = [aside.as_slice(), &claimed].concat();
+            pick(&engine, &application, &taken, &passed_over, permit.as_ref())
         };
         let (wake, line) = match picked {
             Ok(Picked::Mark { handle, calls }) => {
@@ -93,7 +100,7 @@ async fn run(
                 until = until.min(engine.clock.now().plus(ASIDE));
                 continue;
             }
-            Ok(Picked::Until(due)) => (Some(due.min(until)), None),
+            Ok(Picked::Until(due)) => (Some(due.min(until).min(again)), None),
             Ok(Picked::Aside(_, fault)) | Err(fault) => {
                 tracing::error!(application = application.plan.name(), error = %fault, "the worker cannot read its marks");
                 (Some(engine.clock.now().plus(SOON)), None)
@@ -107,8 +114,12 @@ async fn run(
             _ = drain.changed() => {}
             Ok(()) = rests.changed() => {}
             Some(done) = busy.join_next(), if !busy.is_empty() => {
-                let handle = done.ok();
+                let handle = done.as_ref().ok().map(|(handle, _)| *handle);
                 taken.retain(|known| Some(*known) != handle);
+                if let Ok((handle, Turned::Claimed)) = done {
+                    claimed.push(handle);
+                    again = again.min(engine.clock.now().plus(SOON));
+                }
                 if handle.is_none() {
                     // A turn that panicked: its mark stands. Forget who is taken only when nobody is.
                     if busy.is_empty() { taken.clear(); }
@@ -223,16 +234,17 @@ async fn turn(
     handle: Handle,
     permit: Option<Permit>,
     mut drain: watch::Receiver<bool>,
-) -> Handle {
-    match engine.deliver(handle, &application, permit).await {
-        Ok(_) => {}
+) -> (Handle, Turned) {
+    let turned = match engine.deliver(handle, &application, permit).await {
+        Ok(turned) => turned,
         Err(fault) => {
             tracing::warn!(application = application.plan.name(), error = %fault, "a delivery is put off");
             tokio::select! {
                 () = engine.clock.sleep(SOON) => {}
                 _ = drain.changed() => {}
             }
+            Turned::Nothing
         }
-    }
-    handle
+    };
+    (handle, turned)
 }

@@ -18,6 +18,23 @@ use crate::scim::{Handle, Kind, Resource};
 use crate::store::{ChangeSet, Mark, MarkEdit};
 use crate::upstream::gate::{Permit, Turn};
 
+/// What came of a mark's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    /// There was nothing to do.
+    Nothing,
+    /// It was settled.
+    Settled(Status),
+    /// Somebody else is changing the resource: its turn comes again in a moment, and others go first.
+    Claimed,
+}
+
+impl From<Option<Status>> for Turned {
+    fn from(status: Option<Status>) -> Self {
+        status.map_or(Self::Nothing, Self::Settled)
+    }
+}
+
 impl Engine {
     /// The class of the first call that settling a mark would make; `None`: it makes none. A guess without claims, for
     /// waiting in the right line before anything is claimed.
@@ -55,7 +72,7 @@ impl Engine {
     }
 
     /// Settles a mark: the worker's half of the same path. `permit`: the first call's turn, as [`Engine::foresee`] told
-    /// its class. `Ok(None)`: there was nothing to do.
+    /// its class.
     ///
     /// # Errors
     /// The mark stands and will be taken up again.
@@ -63,10 +80,9 @@ impl Engine {
         &self,
         handle: Handle,
         application: &Application,
-        mut permit: Option<Permit>,
-    ) -> Result<Option<Status>, Fault> {
+        permit: Option<Permit>,
+    ) -> Result<Turned, Fault> {
         let begun = self.clock.now();
-        let patience = begun.plus(self.patience());
         let name = application.plan.name();
         let kind = self.store.view()?.row(handle, |row| row.kind)?;
         if kind == Some(Kind::Group) {
@@ -74,23 +90,20 @@ impl Engine {
         }
         let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
         for _ in 0..TRIES {
-            // Whoever holds them may stand in the gate's line: a place is not kept from them.
+            // Whoever holds them may stand in the gate's line, or hang at another application: neither a place in that line
+            // nor one of the worker's is kept waiting for them.
             let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
-            let held = match at_once {
-                Ok(held) => held,
-                Err(_) => {
-                    permit = None;
-                    self.claims.acquire(&wanted, patience, &self.clock).await?
-                }
+            let Ok(held) = at_once else {
+                return Ok(Turned::Claimed);
             };
             let view = self.store.view()?;
             let now = self.clock.now();
             let Some(mark) = view.mark(handle, name)?.filter(|mark| mark.due <= now) else {
-                return Ok(None);
+                return Ok(Turned::Nothing);
             };
             let Some(resource) = view.resource(handle)? else {
                 // The resource is gone, and so is what the mark was about.
-                return self.clear(mark).await;
+                return self.clear(mark).await.map(Turned::from);
             };
             let known = Known::read(&view, application, &resource)?;
             drop(view);
@@ -104,12 +117,13 @@ impl Engine {
             if held.covers(&needed) {
                 return self
                     .carry_on((resource, known), mark, application, permit, held)
-                    .await;
+                    .await
+                    .map(Turned::from);
             }
             drop(held);
             wanted = needed;
         }
-        Ok(None)
+        Ok(Turned::Claimed)
     }
 
     async fn carry_on(

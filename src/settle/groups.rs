@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::deliver::Turned;
 use super::draft::Prepared;
 use super::record::{mark, put};
 use super::verdict::lost;
@@ -106,29 +107,32 @@ impl Engine {
         })
     }
 
-    /// Settles a group's mark. `Ok(None)`: there was nothing to do.
+    /// Settles a group's mark.
     pub(super) async fn deliver_group(
         &self,
         handle: Handle,
         application: &Application,
         permit: Option<Permit>,
-    ) -> Result<Option<Status>, Fault> {
-        let patience = self.clock.now().plus(self.patience());
+    ) -> Result<Turned, Fault> {
+        let begun = self.clock.now();
         let name = application.plan.name();
         let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
         for _ in 0..TRIES {
-            let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
+            let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
+            let Ok(held) = at_once else {
+                return Ok(Turned::Claimed);
+            };
             let view = self.store.view()?;
             let now = self.clock.now();
             let Some(mark) = view.mark(handle, name)?.filter(|mark| mark.due <= now) else {
-                return Ok(None);
+                return Ok(Turned::Nothing);
             };
             let Some(group) = view.resource(handle)? else {
-                return self.clear(mark).await;
+                return self.clear(mark).await.map(Turned::from);
             };
             if view.forgetting(name, handle)? {
                 // What was sent of an earlier group is still being dropped, and the mark is set when that is done.
-                return self.clear(mark).await;
+                return self.clear(mark).await.map(Turned::from);
             }
             let facts = facts(&view, name, handle)?;
             let decision = plan::plan(&application.plan, &group, facts);
@@ -152,9 +156,9 @@ impl Engine {
                 mark,
                 decision,
             };
-            return turn.run(&view, permit, held).await;
+            return turn.run(&view, permit, held).await.map(Turned::from);
         }
-        Ok(None)
+        Ok(Turned::Claimed)
     }
 }
 

@@ -197,3 +197,54 @@ async fn who_hangs_costs_a_client_its_wait_at_most_and_the_others_nothing() {
     assert!(took <= SECOND * 5, "{took:?}");
     assert_eq!(other.state().accounts().len(), 10);
 }
+
+/// What is wrong with the first application, and how: the queue of the second takes as long as if it were well.
+async fn the_others_queue_goes_on(sick: What, told: &str) {
+    let other = second("sandbox-token");
+    let queued = "delivery = \"queued\"";
+    // Two slots, for forty people: whoever kept one waiting would show.
+    let pace = "[application.pace]\nlight = { per_second = 100000 }\nmedium = { per_second = 100000 }\nconcurrency = 2";
+    let house = House::with(Plan {
+        application: String::from(queued),
+        tables: one_more(
+            "wiki",
+            "zoom",
+            &other.base_url(),
+            &format!("{queued}\n{pace}"),
+        ),
+        ..Plan::default()
+    })
+    .await;
+    house.sandbox.state().fail_next(Fault {
+        calls: 100_000,
+        matching: None,
+        what: sick,
+    });
+    for n in 0..40 {
+        let body = user(&format!("u{n}@x.example"));
+        house.ask("POST", "/Users", Some(&body)).await.expect(201);
+    }
+    let tick = Duration::from_millis(10);
+    let quiet = || marks(&house, "wiki") == 0;
+    let took = until(&house, tick, "the other's accounts", quiet).await;
+    assert!(took <= SECOND * 10, "{told}: {took:?}");
+    assert_eq!(other.state().accounts().len(), 40, "{told}");
+    assert_eq!(marks(&house, "zoom"), 40, "{told}: nothing is forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_hangs_keeps_no_place_of_the_others() {
+    the_others_queue_goes_on(What::Hold, "hangs").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_down_or_refuses_us_stops_alone() {
+    for (status, told) in [(503, "down"), (401, "refused")] {
+        let sick = What::Status {
+            status,
+            retry_after: None,
+            body: None,
+        };
+        the_others_queue_goes_on(sick, told).await;
+    }
+}
