@@ -52,8 +52,9 @@ async fn run(
 ) {
     let mut busy: JoinSet<(Handle, Turned)> = JoinSet::new();
     let mut taken: Vec<Handle> = Vec::new();
-    // Whom somebody else is changing, until their turn comes again: who hangs at one application must not stop another.
-    let (mut claimed, mut again): (Vec<Handle>, _) = (Vec::new(), Timestamp::NEVER);
+    // Whom somebody else is changing, until they are free: who hangs at one application must not stop another.
+    let mut claimed: Vec<Handle> = Vec::new();
+    let mut waits: JoinSet<Handle> = JoinSet::new();
     // A damaged row must not keep everybody else waiting.
     let (mut aside, mut until): (Vec<Handle>, _) = (Vec::new(), Timestamp::NEVER);
     let mut permit: Option<Permit> = None;
@@ -70,10 +71,6 @@ async fn run(
         if until <= engine.clock.now() {
             aside.clear();
             until = Timestamp::NEVER;
-        }
-        if again <= engine.clock.now() {
-            claimed.clear();
-            again = Timestamp::NEVER;
         }
         let picked = if *rests.borrow_and_update() {
             Ok(Picked::Until(Timestamp::NEVER))
@@ -100,7 +97,7 @@ async fn run(
                 until = until.min(engine.clock.now().plus(ASIDE));
                 continue;
             }
-            Ok(Picked::Until(due)) => (Some(due.min(until).min(again)), None),
+            Ok(Picked::Until(due)) => (Some(due.min(until)), None),
             Ok(Picked::Aside(_, fault)) | Err(fault) => {
                 tracing::error!(application = application.plan.name(), error = %fault, "the worker cannot read its marks");
                 (Some(engine.clock.now().plus(SOON)), None)
@@ -116,14 +113,21 @@ async fn run(
             Some(done) = busy.join_next(), if !busy.is_empty() => {
                 let handle = done.as_ref().ok().map(|(handle, _)| *handle);
                 taken.retain(|known| Some(*known) != handle);
-                if let Ok((handle, Turned::Claimed)) = done {
+                if let Ok((handle, Turned::Claimed(claims))) = done {
                     claimed.push(handle);
-                    again = again.min(engine.clock.now().plus(SOON));
+                    let engine = Arc::clone(&engine);
+                    waits.spawn(async move {
+                        engine.released(&claims).await;
+                        handle
+                    });
                 }
                 if handle.is_none() {
                     // A turn that panicked: its mark stands. Forget who is taken only when nobody is.
                     if busy.is_empty() { taken.clear(); }
                 }
+            }
+            Some(free) = waits.join_next(), if !waits.is_empty() => {
+                claimed.retain(|known| free.as_ref().ok() != Some(known));
             }
             () = engine.clock.sleep_until(wake.unwrap_or(Timestamp::NEVER)), if wake.is_some() => {}
             // What is committed meanwhile is seen when the turn has come: it goes to whatever is first then.

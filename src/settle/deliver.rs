@@ -7,6 +7,7 @@ use super::record::{mark, put};
 use super::verdict::lost;
 use super::{Application, Attempt, Engine, Occasion, TRIES};
 use crate::claims::{Claim, Held};
+use crate::clock::Timestamp;
 use crate::config::shape::Mode;
 use crate::error::Fault;
 use crate::journal::record::Status;
@@ -19,14 +20,14 @@ use crate::store::{ChangeSet, Mark, MarkEdit};
 use crate::upstream::gate::{Permit, Turn};
 
 /// What came of a mark's turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turned {
     /// There was nothing to do.
     Nothing,
     /// It was settled.
     Settled(Status),
-    /// Somebody else is changing the resource: its turn comes again in a moment, and others go first.
-    Claimed,
+    /// Somebody else holds one of these: its turn comes when they are free, and others go first.
+    Claimed(BTreeSet<Claim>),
 }
 
 impl From<Option<Status>> for Turned {
@@ -36,6 +37,15 @@ impl From<Option<Status>> for Turned {
 }
 
 impl Engine {
+    /// Waits until nobody holds any of these.
+    pub async fn released(&self, claims: &BTreeSet<Claim>) {
+        // Without an end there is no refusal.
+        let _free = self
+            .claims
+            .acquire(claims, Timestamp::NEVER, &self.clock)
+            .await;
+    }
+
     /// The class of the first call that settling a mark would make; `None`: it makes none. A guess without claims, for
     /// waiting in the right line before anything is claimed.
     ///
@@ -94,7 +104,7 @@ impl Engine {
             // nor one of the worker's is kept waiting for them.
             let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
             let Ok(held) = at_once else {
-                return Ok(Turned::Claimed);
+                return Ok(Turned::Claimed(wanted));
             };
             let view = self.store.view()?;
             let now = self.clock.now();
@@ -123,7 +133,7 @@ impl Engine {
             drop(held);
             wanted = needed;
         }
-        Ok(Turned::Claimed)
+        Ok(Turned::Claimed(wanted))
     }
 
     async fn carry_on(

@@ -120,7 +120,7 @@ impl Engine {
         for _ in 0..TRIES {
             let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
             let Ok(held) = at_once else {
-                return Ok(Turned::Claimed);
+                return Ok(Turned::Claimed(wanted));
             };
             let view = self.store.view()?;
             let now = self.clock.now();
@@ -158,7 +158,7 @@ impl Engine {
             };
             return turn.run(&view, permit, held).await.map(Turned::from);
         }
-        Ok(Turned::Claimed)
+        Ok(Turned::Claimed(wanted))
     }
 }
 
