@@ -274,7 +274,7 @@ impl GroupTurn<'_> {
             };
             match engine.carry(self.application, call, &mut passage).await {
                 Ok(carried) => {
-                    let heard = exchange.hear(&carried.answer, engine.clock.now());
+                    let heard = exchange.hear(&carried.answer, carried.at);
                     carried.shows(&heard);
                 }
                 Err(Unmade::Late(why, wait)) => break exchange.put_off(&why, wait),
