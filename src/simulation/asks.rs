@@ -85,7 +85,13 @@ impl World {
             })
         };
         if !state.exists {
-            let stands = |group: &Known<Group>| group.busy && group.may_be.iter().any(|it| it.members.contains(&Member::Person(person)));
+            let stands = |group: &Known<Group>| {
+                group.busy
+                    && group
+                        .may_be
+                        .iter()
+                        .any(|it| it.members.contains(&Member::Person(person)))
+            };
             if self.groups.all.iter().any(stands) {
                 return None;
             }
@@ -99,7 +105,8 @@ impl World {
             0..30 => {
                 after.version += 1;
                 let display = format!("Person {person} v{}", after.version);
-                let body = patch(json!({ "op": "replace", "path": "displayName", "value": display }));
+                let body =
+                    patch(json!({ "op": "replace", "path": "displayName", "value": display }));
                 ask("PATCH", id, body, after)
             }
             30..50 => {
@@ -110,7 +117,8 @@ impl World {
             }
             50..80 => {
                 after.active = !after.active;
-                let body = patch(json!({ "op": "replace", "path": "active", "value": after.active }));
+                let body =
+                    patch(json!({ "op": "replace", "path": "active", "value": after.active }));
                 ask("PATCH", id, body, after)
             }
             _ => {
@@ -195,7 +203,10 @@ impl World {
             }
             after.members.retain(|member| !leaving.contains(member));
             beside.extend(leaving);
-            ("PATCH", patch(json!({ "op": "remove", "path": "members", "value": ids })))
+            (
+                "PATCH",
+                patch(json!({ "op": "remove", "path": "members", "value": ids })),
+            )
         } else if roll < 83 {
             let some = self.some(8, group);
             if before.members.iter().any(|member| self.is_busy(*member)) {
@@ -211,9 +222,18 @@ impl World {
         } else if roll < 93 {
             after.renamed = !before.renamed;
             let name = group_name(group, after.renamed);
-            ("PATCH", patch(json!({ "op": "replace", "path": "displayName", "value": name })))
+            (
+                "PATCH",
+                patch(json!({ "op": "replace", "path": "displayName", "value": name })),
+            )
         } else {
-            let stands = |one: &Known<Group>| one.busy && one.may_be.iter().any(|it| it.members.contains(&Member::Group(group)));
+            let stands = |one: &Known<Group>| {
+                one.busy
+                    && one
+                        .may_be
+                        .iter()
+                        .any(|it| it.members.contains(&Member::Group(group)))
+            };
             if self.groups.all.iter().any(stands) {
                 return None;
             }
@@ -221,6 +241,9 @@ impl World {
             after.members.clear();
             ("DELETE", Value::Null)
         };
+        if beside.iter().any(|member| self.is_busy(*member)) {
+            return None;
+        }
         Some(Ask {
             method,
             id,
@@ -272,7 +295,13 @@ impl World {
     }
 
     /// It is so, or it stayed as it was.
-    pub(super) fn hears(&mut self, ask: &Ask, request: &str, answer: Result<Option<String>, u16>, now: Timestamp) {
+    pub(super) fn hears(
+        &mut self,
+        ask: &Ask,
+        request: &str,
+        answer: Result<Option<String>, u16>,
+        now: Timestamp,
+    ) {
         self.now = now;
         self.requests -= 1;
         let status = answer.as_ref().err().copied();
@@ -280,7 +309,11 @@ impl World {
         if let Some(status) = status
             && !matches!(status, 503)
         {
-            self.count(if status < 500 { "refused by 4xx" } else { "refused by 5xx" });
+            self.count(if status < 500 {
+                "refused by 4xx"
+            } else {
+                "refused by 5xx"
+            });
             if status == 500 {
                 self.breaks(format!("{request} is answered 500"));
             }
@@ -302,7 +335,11 @@ impl World {
                 } else {
                     // A version that was refused may have been sent: the next one is another.
                     known.may_be = vec![Person {
-                        version: if before.exists { before.version } else { after.version },
+                        version: if before.exists {
+                            before.version
+                        } else {
+                            after.version
+                        },
                         ..before
                     }];
                 }
@@ -339,7 +376,13 @@ impl World {
 }
 
 /// Asks, and notes what is heard: nothing, where the gateway died meanwhile.
-pub(super) async fn ask(world: Shared, engine: Arc<Engine>, client: Client, request: String, ask: Ask) {
+pub(super) async fn ask(
+    world: Shared,
+    engine: Arc<Engine>,
+    client: Client,
+    request: String,
+    ask: Ask,
+) {
     let answer = settle(&engine, &client, &request, &ask).await;
     let now = engine.clock.now();
     let mut world = at(&world);
@@ -355,13 +398,22 @@ pub(super) async fn ask(world: Shared, engine: Arc<Engine>, client: Client, requ
     }
 }
 
-async fn settle(engine: &Arc<Engine>, client: &Client, request: &str, ask: &Ask) -> Result<Option<String>, Fault> {
+async fn settle(
+    engine: &Arc<Engine>,
+    client: &Client,
+    request: &str,
+    ask: &Ask,
+) -> Result<Option<String>, Fault> {
     let kind = ask.after.kind();
     let route = match &ask.id {
         None => Route::Collection(kind),
         Some(id) => Route::Resource(kind, id.clone()),
     };
-    let body = if ask.body.is_null() { Vec::new() } else { ask.body.to_string().into_bytes() };
+    let body = if ask.body.is_null() {
+        Vec::new()
+    } else {
+        ask.body.to_string().into_bytes()
+    };
     let parts = Parts {
         method: ask.method,
         route: &route,
@@ -384,7 +436,13 @@ async fn settle(engine: &Arc<Engine>, client: &Client, request: &str, ask: &Ask)
 }
 
 /// The same for several in one Bulk.
-pub(super) async fn bulk(world: Shared, engine: Arc<Engine>, client: Client, request: String, asks: Vec<Ask>) {
+pub(super) async fn bulk(
+    world: Shared,
+    engine: Arc<Engine>,
+    client: Client,
+    request: String,
+    asks: Vec<Ask>,
+) {
     let operations: Vec<Value> = asks
         .iter()
         .enumerate()
@@ -397,7 +455,8 @@ pub(super) async fn bulk(world: Shared, engine: Arc<Engine>, client: Client, req
                 None => collection.to_owned(),
                 Some(id) => format!("{collection}/{id}"),
             };
-            let mut operation = json!({ "method": ask.method, "path": path, "bulkId": format!("b{at}") });
+            let mut operation =
+                json!({ "method": ask.method, "path": path, "bulkId": format!("b{at}") });
             if !ask.body.is_null() {
                 operation["data"] = ask.body.clone();
             }
@@ -419,7 +478,16 @@ pub(super) async fn bulk(world: Shared, engine: Arc<Engine>, client: Client, req
         other => panic!("no Bulk: {other:?}"),
     };
     let deadline = engine.clock.now().plus(engine.limits.request_timeout);
-    let answer = bulk::run(&engine, &client, &request, "http://usher", asked, deadline, || false).await;
+    let answer = bulk::run(
+        &engine,
+        &client,
+        &request,
+        "http://usher",
+        asked,
+        deadline,
+        || false,
+    )
+    .await;
     let now = engine.clock.now();
     let mut world = at(&world);
     if world.disk.is_dead() {
@@ -428,8 +496,14 @@ pub(super) async fn bulk(world: Shared, engine: Arc<Engine>, client: Client, req
     let answer: Value = serde_json::from_slice(&answer).expect("our own JSON");
     for (number, ask) in asks.iter().enumerate() {
         let one = &answer["Operations"][number];
-        let status: u16 = one["status"].as_str().and_then(|it| it.parse().ok()).unwrap_or(0);
-        let id = one["location"].as_str().and_then(|it| it.rsplit('/').next()).map(str::to_owned);
+        let status: u16 = one["status"]
+            .as_str()
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0);
+        let id = one["location"]
+            .as_str()
+            .and_then(|it| it.rsplit('/').next())
+            .map(str::to_owned);
         let heard = if status < 300 { Ok(id) } else { Err(status) };
         world.hears(ask, &request, heard, now);
     }

@@ -21,8 +21,10 @@ use super::server::Server;
 use super::world::{Application, Place, Shared, World, at};
 use crate::auth::{Authority, Client};
 use crate::clock::{Clock, Timestamp};
+use crate::config::shape::{
+    DeliveryMode, MaxRemovals, Mode, Policy, ProfileName, Taking, WhenUnavailable,
+};
 use crate::config::{self, Config};
-use crate::config::shape::{DeliveryMode, MaxRemovals, Mode, Policy, ProfileName, Taking, WhenUnavailable};
 use crate::policy::assignment::Selector;
 use crate::provision::call::Method;
 use crate::provision::profile::Profile;
@@ -333,6 +335,13 @@ impl Play {
             };
             let store = match opened {
                 Ok(store) => store,
+                // The power went while it was opened, or closed before.
+                Err(_) if at(&self.world).disk.is_dead() => {
+                    let mut world = at(&self.world);
+                    let mut dice = Dice::new(world.dice.next());
+                    world.disk.back(&mut dice);
+                    continue;
+                }
                 Err(why) => {
                     at(&self.world).breaks(format!("the store does not open: {why}"));
                     return self.events;
@@ -380,7 +389,12 @@ impl Play {
         let Ok(in_force) = configured else {
             return Ended::Died;
         };
-        let engine = Engine::new(store.clone(), &self.config, in_force.generation, self.clock.clone());
+        let engine = Engine::new(
+            store.clone(),
+            &self.config,
+            in_force.generation,
+            self.clock.clone(),
+        );
         let mut engine = Arc::new(engine.expect("it is well configured"));
         {
             let mut world = at(&self.world);
@@ -480,7 +494,11 @@ impl Play {
                 }
                 98 => {
                     self.drain(&engine, &stop, &mut loops, &mut clients).await;
-                    return if at(&self.world).disk.is_dead() { Ended::Died } else { Ended::Drained };
+                    return if at(&self.world).disk.is_dead() {
+                        Ended::Died
+                    } else {
+                        Ended::Drained
+                    };
                 }
                 _ => {
                     let world = at(&self.world);
@@ -505,11 +523,18 @@ impl Play {
             let view = store.view().ok()?;
             let mut told = Vec::new();
             for name in ["zoom", "crm"] {
-                let key = Key::Orphan { application: name, account: &who };
+                let key = Key::Orphan {
+                    application: name,
+                    account: &who,
+                };
                 told.push(format!("{:?}", view.find(&key)));
             }
             let handle = view.find(&Key::UserName(&who)).ok()??;
-            told.push(format!("{:?} {:?}", view.resource(handle).ok()??.links, view.marks(handle).ok()?));
+            told.push(format!(
+                "{:?} {:?}",
+                view.resource(handle).ok()??.links,
+                view.marks(handle).ok()?
+            ));
             Some(told.join(" "))
         };
         let told = told().unwrap_or_else(|| String::from("nobody"));
@@ -583,7 +608,11 @@ impl Play {
     fn weather(&self) {
         let mut world = at(&self.world);
         let which = usize::from(world.dice.percent(50));
-        let weather = world.dice.pick(&Weather::ALL).copied().unwrap_or(Weather::Fair);
+        let weather = world
+            .dice
+            .pick(&Weather::ALL)
+            .copied()
+            .unwrap_or(Weather::Fair);
         let span = match weather {
             Weather::Down if world.dice.percent(30) => 3600,
             _ => 5 + world.dice.below(90),
@@ -595,7 +624,12 @@ impl Play {
     }
 
     /// Another configuration, of those that a person may write.
-    async fn reload(&mut self, engine: &Arc<Engine>, stop: &mut watch::Sender<bool>, loops: &mut JoinSet<()>) -> Arc<Engine> {
+    async fn reload(
+        &mut self,
+        engine: &Arc<Engine>,
+        stop: &mut watch::Sender<bool>,
+        loops: &mut JoinSet<()>,
+    ) -> Arc<Engine> {
         let mut next = self.own.clone();
         {
             let mut world = at(&self.world);
@@ -620,7 +654,13 @@ impl Play {
         self.put(next, engine, stop, loops).await
     }
 
-    async fn put(&mut self, next: Config, engine: &Arc<Engine>, stop: &mut watch::Sender<bool>, loops: &mut JoinSet<()>) -> Arc<Engine> {
+    async fn put(
+        &mut self,
+        next: Config,
+        engine: &Arc<Engine>,
+        stop: &mut watch::Sender<bool>,
+        loops: &mut JoinSet<()>,
+    ) -> Arc<Engine> {
         at(&self.world).touch(self.clock.now());
         let applications = engine.applications(&next).expect("it is well configured");
         let Ok(in_force) = engine.store.configure(Engine::configuration(&next)).await else {
@@ -639,7 +679,13 @@ impl Play {
     }
 
     /// What was begun is finished, and nothing more is.
-    async fn drain(&self, engine: &Arc<Engine>, stop: &watch::Sender<bool>, loops: &mut JoinSet<()>, clients: &mut JoinSet<()>) {
+    async fn drain(
+        &self,
+        engine: &Arc<Engine>,
+        stop: &watch::Sender<bool>,
+        loops: &mut JoinSet<()>,
+        clients: &mut JoinSet<()>,
+    ) {
         at(&self.world).say(|| String::from("drain"));
         stop.send_replace(true);
         for round in 0..400 {
@@ -660,7 +706,12 @@ impl Play {
     }
 
     /// Faults end, the seed's own configuration is in force, and time passes.
-    async fn mend(&mut self, engine: &Arc<Engine>, stop: &mut watch::Sender<bool>, loops: &mut JoinSet<()>) {
+    async fn mend(
+        &mut self,
+        engine: &Arc<Engine>,
+        stop: &mut watch::Sender<bool>,
+        loops: &mut JoinSet<()>,
+    ) {
         {
             let mut world = at(&self.world);
             world.mended = true;
@@ -708,12 +759,15 @@ impl World {
     fn strangers(&mut self) {
         for one in &mut self.applications {
             for name in ["boss@corp.example", "svc-robot@corp.example"] {
-                let call = Profile::of(ProfileName::Scim)
-                    .create(serde_json::json!({
+                let call = Profile::of(ProfileName::Scim).create(
+                    serde_json::json!({
                         "userName": name, "displayName": "Stranger", "active": true,
                         "emails": [{ "type": "work", "primary": true, "value": name }],
                         "name": { "givenName": "A", "familyName": "Stranger" },
-                    }).as_object().expect("an object"));
+                    })
+                    .as_object()
+                    .expect("an object"),
+                );
                 assert_eq!(call.method, Method::Post);
                 one.place.answer(&call, START);
                 for account in one.place.accounts() {
@@ -731,5 +785,4 @@ impl World {
             one.policies = !config.policies.is_empty();
         }
     }
-
 }

@@ -51,8 +51,17 @@ impl World {
             if self.wanted(at, person, &in_groups) {
                 let is_well = matches!(theirs.as_slice(), [it] if it.active && !it.pending
                     && it.display.ends_with(&format!(" v{version}")));
-                if !is_well {
-                    let link = handle.and_then(|it| view.resource(it).ok()?);
+                let link = handle.and_then(|it| view.resource(it).ok()?);
+                let untaken = |link: &Link| link.untaken.is_some();
+                if !is_well
+                    && link
+                        .as_ref()
+                        .and_then(|it| it.link(name))
+                        .is_some_and(untaken)
+                {
+                    // It was refused once, the journal says why, and it is asked for again with the next change.
+                    self.count("not taken");
+                } else if !is_well {
                     let mark = handle.and_then(|it| view.mark(it, name).ok()?);
                     let link = link.and_then(|it| it.link(name).cloned());
                     self.breaks(format!("{name}: {user_name} should be there with v{version}, and there is {theirs:?}; {link:?} {mark:?}"));
@@ -62,19 +71,36 @@ impl World {
             let Some(there) = theirs.iter().find(|it| it.active && !it.pending) else {
                 continue;
             };
-            let link = link_of(view, name, &there.id);
+            let link = link_of(view, name, &there.id).or_else(|| {
+                // Nobody knows the account's id, because what created it was never heard.
+                let account = user_name.as_str();
+                let orphan = view
+                    .find(&Key::Orphan {
+                        application: name,
+                        account,
+                    })
+                    .ok()?;
+                let handle = handle.or(orphan)?;
+                let link = view.resource(handle).ok()??.link(name).cloned()?;
+                Some((handle, link))
+            });
             let held = link.as_ref().is_some_and(|(_, link)| {
-                link.kept || link.removal.as_ref().is_some_and(|it| it.held.is_some())
+                link.kept
+                    || link.untaken.is_some()
+                    || link.removal.as_ref().is_some_and(|it| it.held.is_some())
             });
             let selectors = policies.iter().map(|policy| &policy.group);
             let unknown = handle.is_some_and(|it| {
-                view.assigned(name, selectors, it).is_ok_and(|it| it == Assigned::Unknown)
+                view.assigned(name, selectors, it)
+                    .is_ok_and(|it| it == Assigned::Unknown)
             }) && self.people.is_active(person);
             if held {
                 self.count("held at the end");
             } else if !unknown {
                 let mark = link.as_ref().map(|(handle, _)| view.mark(*handle, name));
-                self.breaks(format!("{name}: {user_name} should be gone, and there is {there:?}; {link:?} {mark:?}"));
+                self.breaks(format!(
+                    "{name}: {user_name} should be gone, and there is {there:?}; {link:?} {mark:?}"
+                ));
             }
         }
     }
@@ -84,32 +110,52 @@ impl World {
         let pushed = !engine.applications[at].plan.config.groups.push.is_empty();
         let (name, accounts, groups) = (one.name, one.place.accounts(), one.place.groups());
         let in_groups = self.groups.beneath(&one.bound);
-        let by_id: BTreeMap<&str, &str> = accounts.iter().map(|it| (it.id.as_str(), it.name.as_str())).collect();
+        let by_id: BTreeMap<&str, &str> = accounts
+            .iter()
+            .map(|it| (it.id.as_str(), it.name.as_str()))
+            .collect();
         for number in 0..self.groups.all.len() {
             let state = self.groups.all[number].may_be[0].clone();
             for renamed in [false, true] {
                 let title = group_name(number, renamed);
                 let theirs: Vec<&There> = groups.iter().filter(|it| it.name == title).collect();
                 let wanted = pushed && state.exists && state.renamed == renamed;
+                if !wanted && theirs.iter().all(|it| it.members.is_empty()) {
+                    // What was found there is not ours to delete: its members went, and the group stays.
+                    if !theirs.is_empty() {
+                        self.count("groups left");
+                    }
+                    continue;
+                }
                 if theirs.len() != usize::from(wanted) {
                     let id = self.groups.all[number].id.as_ref();
                     let handle = id.and_then(|id| view.find(&Key::Id(Kind::Group, id)).ok()?);
                     let mark = handle.map(|it| view.mark(it, name));
-                    let link = handle.and_then(|it| Some(view.resource(it).ok()??.link(name).cloned()));
-                    self.breaks(format!("{name}: there are {} groups {title}, wanted {wanted}; {link:?} {mark:?}", theirs.len()));
+                    let link =
+                        handle.and_then(|it| Some(view.resource(it).ok()??.link(name).cloned()));
+                    self.breaks(format!(
+                        "{name}: there are {} groups {title}, wanted {wanted}; {link:?} {mark:?}",
+                        theirs.len()
+                    ));
                     continue;
                 }
                 let [there] = theirs.as_slice() else {
                     continue;
                 };
-                let members: BTreeSet<&str> = there.members.iter().filter_map(|it| by_id.get(it.as_str()).copied()).collect();
+                let members: BTreeSet<&str> = there
+                    .members
+                    .iter()
+                    .filter_map(|it| by_id.get(it.as_str()).copied())
+                    .collect();
                 for person in 1..self.people.names.len() {
                     let user_name = self.people.names[person].clone();
                     let is = members.contains(user_name.as_str());
                     let should = state.members.contains(&Member::Person(person));
                     let has_account = self.wanted(at, person, &in_groups);
                     if (is && !should) || (!is && should && has_account) {
-                        self.breaks(format!("{name}: {user_name} in {title}: is {is}, should be {should}"));
+                        self.breaks(format!(
+                            "{name}: {user_name} in {title}: is {is}, should be {should}"
+                        ));
                     }
                 }
             }
@@ -122,11 +168,20 @@ impl World {
             Ok(due) if due.is_empty() => {}
             other => self.breaks(format!("{name}: marks are due at the end: {other:?}")),
         }
-        let held = view.tally(name).map(|tally| tally.holds).unwrap_or_default();
+        let held = view
+            .tally(name)
+            .map(|tally| tally.holds)
+            .unwrap_or_default();
         if let Ok(parked) = view.parked(name)
             && (parked.len() as u64) > held
         {
-            self.breaks(format!("{name}: {held} removals are held, and these marks are never due: {parked:?}"));
+            self.breaks(format!(
+                "{name}: {held} removals are held, and these marks are never due: {parked:?}"
+            ));
+        }
+        match view.sets(name) {
+            Ok(sets) if sets.is_empty() => {}
+            other => self.breaks(format!("{name}: sets are left: {other:?}")),
         }
         match view.sweep(name) {
             Ok(None) => {}
@@ -157,7 +212,9 @@ impl World {
         for (request, times) in acknowledged {
             let there = requests.get(&request).copied().unwrap_or(0);
             if there < times {
-                self.breaks(format!("{request} was acknowledged {times} times and is in the journal {there} times"));
+                self.breaks(format!(
+                    "{request} was acknowledged {times} times and is in the journal {there} times"
+                ));
             }
         }
     }
@@ -165,7 +222,10 @@ impl World {
 
 /// Whose an account is, tombstones too.
 fn link_of(view: &View, application: &str, remote_id: &str) -> Option<(Handle, Link)> {
-    let key = Key::Remote { application, remote_id };
+    let key = Key::Remote {
+        application,
+        remote_id,
+    };
     let handle = view.find(&key).ok()??;
     let link = view.resource(handle).ok()??.link(application).cloned()?;
     Some((handle, link))

@@ -113,7 +113,18 @@ impl Line {
                 world.count(name);
             }
             let name = world.applications[self.application].name;
-            world.say(|| format!("{name} {} {} {} {} {fate:?}", call.method.as_str(), call.path, call.query.as_deref().unwrap_or_default(), call.body.as_deref().map(String::from_utf8_lossy).unwrap_or_default()));
+            world.say(|| {
+                format!(
+                    "{name} {} {} {} {} {fate:?}",
+                    call.method.as_str(),
+                    call.path,
+                    call.query.as_deref().unwrap_or_default(),
+                    call.body
+                        .as_deref()
+                        .map(String::from_utf8_lossy)
+                        .unwrap_or_default()
+                )
+            });
             (fate, world.pause())
         };
         let sent = AtomicBool::new(false);
@@ -208,7 +219,9 @@ async fn rest(clock: &Clock, span: Duration) {
 fn reply(status: u16, body: Option<Value>, retry_after: Option<Duration>) -> Answer {
     Answer::Reply {
         status,
-        body: body.map(|body| body.to_string().into_bytes()).unwrap_or_default(),
+        body: body
+            .map(|body| body.to_string().into_bytes())
+            .unwrap_or_default(),
         retry_after,
         limits: Limits::default(),
     }
@@ -266,7 +279,11 @@ impl World {
             return Fate::Well;
         }
         if let Some(after) = self.dies_in_call.take_if(|_| call.writes()) {
-            return if after { Fate::DieAfter } else { Fate::DieBefore };
+            return if after {
+                Fate::DieAfter
+            } else {
+                Fate::DieBefore
+            };
         }
         let one = &mut self.applications[application];
         if one.until <= now {
@@ -285,7 +302,9 @@ impl World {
                 _ => Fate::Told(1 + dice.below(40)),
             },
             Weather::Revoked => Fate::Revoked,
-            Weather::Forbidden => Fate::Forbidden,
+            // To a SCIM server's no to one write nothing is asked again, and the journal says so.
+            Weather::Forbidden if application == 0 => Fate::Forbidden,
+            Weather::Forbidden => Fate::Revoked,
             Weather::Slow if dice.percent(60) => Fate::Slow,
             Weather::Lossy => match dice.below(9) {
                 0 | 1 => Fate::LostBefore,

@@ -177,7 +177,12 @@ impl World {
     }
 
     /// Whether an application surely should have somebody.
-    pub(super) fn wanted(&self, application: usize, person: usize, in_groups: &BTreeSet<usize>) -> bool {
+    pub(super) fn wanted(
+        &self,
+        application: usize,
+        person: usize,
+        in_groups: &BTreeSet<usize>,
+    ) -> bool {
         let one = &self.applications[application];
         let name = &self.people.names[person];
         let domain = name.rsplit_once('@').map_or("", |(_, domain)| domain);
@@ -198,10 +203,11 @@ impl World {
         }
         let bindings = view.bindings()?;
         let of = |application: &str| {
-            let live = bindings.iter().filter(|it| {
-                it.application == application && it.populated && !it.deleted
-            });
-            live.filter_map(|it| handles.get(&it.group).copied()).collect()
+            let live = bindings
+                .iter()
+                .filter(|it| it.application == application && it.populated && !it.deleted);
+            live.filter_map(|it| handles.get(&it.group).copied())
+                .collect()
         };
         Ok(self.applications.iter().map(|it| of(it.name)).collect())
     }
@@ -232,9 +238,15 @@ impl World {
             let is = Person {
                 exists: found.is_some(),
                 active: found.as_ref().is_some_and(|one| {
-                    one.attributes.get("active").and_then(serde_json::Value::as_bool) != Some(false)
+                    one.attributes
+                        .get("active")
+                        .and_then(serde_json::Value::as_bool)
+                        != Some(false)
                 }),
-                version: text("displayName").as_deref().and_then(version_of).unwrap_or(0),
+                version: text("displayName")
+                    .as_deref()
+                    .and_then(version_of)
+                    .unwrap_or(0),
             };
             let known = &mut self.people.all[person];
             let fits = |state: &Person| {
@@ -304,7 +316,9 @@ impl World {
                 match (person, nested) {
                     (Some(person), _) => drop(is.members.insert(Member::Person(person))),
                     (None, Some(nested)) => drop(is.members.insert(Member::Group(nested))),
-                    (None, None) => self.breaks(format!("team-{group} has a member {member} that nobody knows")),
+                    (None, None) => self.breaks(format!(
+                        "team-{group} has a member {member} that nobody knows"
+                    )),
                 }
             }
         }

@@ -58,7 +58,9 @@ fn absent() -> Reply {
 
 /// The value of `... eq "value"` in a query.
 fn wanted(query: Option<&str>) -> Option<String> {
-    let filter = query?.split('&').find_map(|part| part.strip_prefix("filter="))?;
+    let filter = query?
+        .split('&')
+        .find_map(|part| part.strip_prefix("filter="))?;
     let filter = percent_decode_str(filter).decode_utf8_lossy().into_owned();
     let (_, literal) = filter.split_once(" eq ")?;
     serde_json::from_str(literal).ok()
@@ -93,7 +95,9 @@ impl Server {
             Some(bytes) => serde_json::from_slice(bytes).expect("our own JSON"),
             None => Value::Null,
         };
-        let path = percent_decode_str(&call.path).decode_utf8_lossy().into_owned();
+        let path = percent_decode_str(&call.path)
+            .decode_utf8_lossy()
+            .into_owned();
         let mut parts = path.trim_start_matches('/').splitn(2, '/');
         let (collection, id) = (parts.next().unwrap_or_default(), parts.next());
         match (collection, id) {
@@ -123,7 +127,10 @@ impl Server {
         let name = wanted(call.query.as_deref());
         let found = self.accounts.iter().filter(|(_, account)| {
             let is = text(account.attributes.get("userName"));
-            account.shown_from <= now && name.as_ref().is_none_or(|name| is.eq_ignore_ascii_case(name))
+            account.shown_from <= now
+                && name
+                    .as_ref()
+                    .is_none_or(|name| is.eq_ignore_ascii_case(name))
         });
         list(found.map(|(id, account)| Self::show(id, account)).collect())
     }
@@ -173,9 +180,15 @@ impl Server {
         let name = wanted(call.query.as_deref());
         let found = self.groups.iter().filter(|(_, group)| {
             group.shown_from <= now
-                && name.as_ref().is_none_or(|name| group.name.eq_ignore_ascii_case(name))
+                && name
+                    .as_ref()
+                    .is_none_or(|name| group.name.eq_ignore_ascii_case(name))
         });
-        list(found.map(|(id, group)| Self::show_group(id, group)).collect())
+        list(
+            found
+                .map(|(id, group)| Self::show_group(id, group))
+                .collect(),
+        )
     }
 
     fn group(&mut self, method: Method, id: &str, body: &Value) -> Reply {

@@ -12,10 +12,34 @@ const SEEDS: u64 = 500;
 
 /// What happens at least once in all seeds together.
 const KINDS: [&str; 28] = [
-    "not sent", "lost before", "lost after", "late effect", "slow", "5xx", "5xx after effect", "429 told", "429 untold",
-    "401 once", "401 revoked", "403", "bad JSON", "giant answer", "silent drops", "read-after-write lag", "pending",
-    "crash", "crash at a flush", "crash before effect", "crash after effect", "torn or lost writes",
-    "intents rolled forward", "restart", "reload", "bulk", "removals", "held at the end",
+    "not sent",
+    "lost before",
+    "lost after",
+    "late effect",
+    "slow",
+    "5xx",
+    "5xx after effect",
+    "429 told",
+    "429 untold",
+    "401 once",
+    "401 revoked",
+    "403",
+    "bad JSON",
+    "giant answer",
+    "silent drops",
+    "read-after-write lag",
+    "pending",
+    "crash",
+    "crash at a flush",
+    "crash before effect",
+    "crash after effect",
+    "torn or lost writes",
+    "intents rolled forward",
+    "restart",
+    "reload",
+    "bulk",
+    "removals",
+    "held at the end",
 ];
 
 fn fails(seed: u64, told: &Told) -> String {
@@ -39,7 +63,10 @@ fn all(seeds: u64, bug: Option<Bug>) -> (BTreeMap<&'static str, u64>, Option<(u6
             for (name, count) in &told.counts {
                 *counts.entry(name).or_default() += count;
             }
-            assert!(told.events >= 200 || !told.broken.is_empty(), "a short history");
+            assert!(
+                told.events >= 200 || !told.broken.is_empty(),
+                "a short history"
+            );
             if !told.broken.is_empty() && bug.is_none() && std::env::var_os("USHER_ALL").is_some() {
                 println!("USHER_SEED={seed}: {}", told.broken[0]);
                 continue;
@@ -59,7 +86,10 @@ fn all(seeds: u64, bug: Option<Bug>) -> (BTreeMap<&'static str, u64>, Option<(u6
             for (name, count) in some {
                 *counts.entry(name).or_default() += count;
             }
-            broken = [broken, failed].into_iter().flatten().min_by_key(|(seed, _)| *seed);
+            broken = [broken, failed]
+                .into_iter()
+                .flatten()
+                .min_by_key(|(seed, _)| *seed);
         }
         (counts, broken)
     })
@@ -70,9 +100,16 @@ fn finds(bug: Bug, words: &[&str]) {
     let begun = Instant::now();
     let (_, broken) = all(SEEDS, Some(bug));
     let (seed, told) = broken.unwrap_or_else(|| panic!("{bug:?} is not found in {SEEDS} seeds"));
-    println!("{bug:?}: seed {seed}, {:?}: {}", begun.elapsed(), told.broken[0]);
+    println!(
+        "{bug:?}: seed {seed}, {:?}: {}",
+        begun.elapsed(),
+        told.broken[0]
+    );
     let said = told.broken.join("\n");
-    assert!(words.iter().any(|word| said.contains(word)), "{bug:?} shows as something else: {said}");
+    assert!(
+        words.iter().any(|word| said.contains(word)),
+        "{bug:?} shows as something else: {said}"
+    );
 }
 
 #[test]
@@ -112,7 +149,11 @@ fn a_call_while_told_to_wait_is_found() {
 
 #[test]
 fn what_is_promised_holds_in_every_history() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     if let Some(seed) = number("USHER_SEED") {
         let told = play(seed, true);
         assert!(told.broken.is_empty(), "{}", fails(seed, &told));
@@ -122,7 +163,10 @@ fn what_is_promised_holds_in_every_history() {
     let seeds = number("USHER_SEEDS").unwrap_or(SEEDS);
     let begun = Instant::now();
     let (counts, broken) = all(seeds, None);
-    println!("simulation: {seeds} seeds of {EVENTS} events and more in {:?}: {counts:?}", begun.elapsed());
+    println!(
+        "simulation: {seeds} seeds of {EVENTS} events and more in {:?}: {counts:?}",
+        begun.elapsed()
+    );
     if let Some((seed, told)) = broken {
         panic!("{}", fails(seed, &told));
     }

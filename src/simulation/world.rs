@@ -102,7 +102,12 @@ impl Place {
                     .body
                     .as_deref()
                     .map(|body| serde_json::from_slice(body).expect("our own JSON"));
-                state.answer(call.method, &call.path, call.query.as_deref(), body.as_ref())
+                state.answer(
+                    call.method,
+                    &call.path,
+                    call.query.as_deref(),
+                    body.as_ref(),
+                )
             }
         }
     }
@@ -116,7 +121,10 @@ impl Place {
                     name: account.user_name,
                     active: account.active,
                     pending: account.pending,
-                    display: account.user["displayName"].as_str().unwrap_or_default().to_owned(),
+                    display: account.user["displayName"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
                     members: BTreeSet::new(),
                 });
                 all.collect()
@@ -336,9 +344,16 @@ impl World {
             if name == "zoom" && user_name.ends_with("@home.example") {
                 self.count("pending");
             }
-            self.applications[application].seen.insert(id, (user_name, true));
-        } else if let Some(id) = id_of(call).filter(|_| call.path.starts_with("/Users") && reply.0 < 300) {
-            let body = call.body.as_deref().map(|body| serde_json::from_slice(body).expect("our own JSON"));
+            self.applications[application]
+                .seen
+                .insert(id, (user_name, true));
+        } else if let Some(id) =
+            id_of(call).filter(|_| call.path.starts_with("/Users") && reply.0 < 300)
+        {
+            let body = call
+                .body
+                .as_deref()
+                .map(|body| serde_json::from_slice(body).expect("our own JSON"));
             match switches(call, &body.unwrap_or_default()) {
                 _ if call.method == Method::Delete => drop(one.seen.remove(&id)),
                 Some(active) if call.writes() => {
@@ -357,7 +372,9 @@ impl World {
     }
 
     pub(super) fn late(&mut self, application: usize, call: &Call, due: Timestamp) {
-        self.applications[application].late.push((due, call.clone()));
+        self.applications[application]
+            .late
+            .push((due, call.clone()));
     }
 
     /// What became due since takes effect.
@@ -368,9 +385,9 @@ impl World {
             let late = std::mem::take(&mut one.late);
             let (due, still): (Vec<_>, Vec<_>) = late.into_iter().partition(|(at, _)| *at <= now);
             one.late = still;
-            for (_, call) in due {
+            for (at, call) in due {
                 self.say(|| format!("late: {} {}", call.method.as_str(), call.path));
-                self.carry_out(application, &call, now);
+                self.carry_out(application, &call, at);
             }
         }
     }

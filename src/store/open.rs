@@ -250,10 +250,7 @@ impl Store {
     /// # Errors
     /// As [`OpenError`] says.
     #[cfg(test)]
-    pub(crate) fn inline_on(
-        disk: impl StorageBackend,
-        now: Timestamp,
-    ) -> Result<Self, OpenError> {
+    pub(crate) fn inline_on(disk: impl StorageBackend, now: Timestamp) -> Result<Self, OpenError> {
         Self::on(disk, Running::Inline, now)
     }
 
