@@ -180,6 +180,8 @@ impl Passage {
 
 /// A call that was made.
 struct Carried {
+    /// Of when the answer speaks: of a read it may be as old as the call, and a miss says nothing of what came since.
+    at: Timestamp,
     answer: Answer,
     status: Option<u16>,
     permit: Permit,
@@ -428,7 +430,7 @@ impl Engine {
             };
             match self.carry(application, call, &mut passage).await {
                 Ok(carried) => {
-                    let heard = exchange.hear(&carried.answer, self.clock.now());
+                    let heard = exchange.hear(&carried.answer, carried.at);
                     carried.shows(application, &heard);
                     application.known.learn(exchange.capabilities());
                 }
@@ -478,6 +480,7 @@ impl Engine {
                 None => return Err(Unmade::Stopping),
             };
             passage.turn = Turn::Underway;
+            let asked = self.clock.now();
             let calling = application.upstream.call(&call, passage.deadline);
             // It may have been sent: nobody knows.
             let Called { answer, ms, again } = match self.unless_cut(calling).await {
@@ -512,6 +515,11 @@ impl Engine {
                 continue;
             }
             return Ok(Carried {
+                at: if call.writes() {
+                    self.clock.now()
+                } else {
+                    asked
+                },
                 answer,
                 status,
                 permit,

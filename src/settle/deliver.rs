@@ -220,6 +220,7 @@ impl Engine {
         };
         let change = ChangeSet {
             marks: vec![clear],
+            generation: self.generation,
             ..ChangeSet::default()
         };
         self.store.reserve()?.commit(change).await.map_err(lost)?;

@@ -278,7 +278,7 @@ impl GroupTurn<'_> {
             };
             match engine.carry(self.application, call, &mut passage).await {
                 Ok(carried) => {
-                    let heard = exchange.hear(&carried.answer, engine.clock.now());
+                    let heard = exchange.hear(&carried.answer, carried.at);
                     carried.shows(self.application, &heard);
                 }
                 Err(Unmade::Late(why, wait)) => break exchange.put_off(&why, wait),

@@ -241,6 +241,9 @@ impl World {
             after.members.clear();
             ("DELETE", Value::Null)
         };
+        if beside.iter().any(|member| self.is_busy(*member)) {
+            return None;
+        }
         Some(Ask {
             method,
             id,

@@ -335,6 +335,13 @@ impl Play {
             };
             let store = match opened {
                 Ok(store) => store,
+                // The power went while it was opened, or closed before.
+                Err(_) if at(&self.world).disk.is_dead() => {
+                    let mut world = at(&self.world);
+                    let mut dice = Dice::new(world.dice.next());
+                    world.disk.back(&mut dice);
+                    continue;
+                }
                 Err(why) => {
                     at(&self.world).breaks(format!("the store does not open: {why}"));
                     return self.events;

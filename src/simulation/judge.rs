@@ -51,8 +51,17 @@ impl World {
             if self.wanted(at, person, &in_groups) {
                 let is_well = matches!(theirs.as_slice(), [it] if it.active && !it.pending
                     && it.display.ends_with(&format!(" v{version}")));
-                if !is_well {
-                    let link = handle.and_then(|it| view.resource(it).ok()?);
+                let link = handle.and_then(|it| view.resource(it).ok()?);
+                let untaken = |link: &Link| link.untaken.is_some();
+                if !is_well
+                    && link
+                        .as_ref()
+                        .and_then(|it| it.link(name))
+                        .is_some_and(untaken)
+                {
+                    // It was refused once, the journal says why, and it is asked for again with the next change.
+                    self.count("not taken");
+                } else if !is_well {
                     let mark = handle.and_then(|it| view.mark(it, name).ok()?);
                     let link = link.and_then(|it| it.link(name).cloned());
                     self.breaks(format!("{name}: {user_name} should be there with v{version}, and there is {theirs:?}; {link:?} {mark:?}"));
@@ -62,9 +71,23 @@ impl World {
             let Some(there) = theirs.iter().find(|it| it.active && !it.pending) else {
                 continue;
             };
-            let link = link_of(view, name, &there.id);
+            let link = link_of(view, name, &there.id).or_else(|| {
+                // Nobody knows the account's id, because what created it was never heard.
+                let account = user_name.as_str();
+                let orphan = view
+                    .find(&Key::Orphan {
+                        application: name,
+                        account,
+                    })
+                    .ok()?;
+                let handle = handle.or(orphan)?;
+                let link = view.resource(handle).ok()??.link(name).cloned()?;
+                Some((handle, link))
+            });
             let held = link.as_ref().is_some_and(|(_, link)| {
-                link.kept || link.removal.as_ref().is_some_and(|it| it.held.is_some())
+                link.kept
+                    || link.untaken.is_some()
+                    || link.removal.as_ref().is_some_and(|it| it.held.is_some())
             });
             let selectors = policies.iter().map(|policy| &policy.group);
             let unknown = handle.is_some_and(|it| {
@@ -97,6 +120,13 @@ impl World {
                 let title = group_name(number, renamed);
                 let theirs: Vec<&There> = groups.iter().filter(|it| it.name == title).collect();
                 let wanted = pushed && state.exists && state.renamed == renamed;
+                if !wanted && theirs.iter().all(|it| it.members.is_empty()) {
+                    // What was found there is not ours to delete: its members went, and the group stays.
+                    if !theirs.is_empty() {
+                        self.count("groups left");
+                    }
+                    continue;
+                }
                 if theirs.len() != usize::from(wanted) {
                     let id = self.groups.all[number].id.as_ref();
                     let handle = id.and_then(|id| view.find(&Key::Id(Kind::Group, id)).ok()?);
@@ -148,6 +178,10 @@ impl World {
             self.breaks(format!(
                 "{name}: {held} removals are held, and these marks are never due: {parked:?}"
             ));
+        }
+        match view.sets(name) {
+            Ok(sets) if sets.is_empty() => {}
+            other => self.breaks(format!("{name}: sets are left: {other:?}")),
         }
         match view.sweep(name) {
             Ok(None) => {}

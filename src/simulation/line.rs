@@ -302,7 +302,9 @@ impl World {
                 _ => Fate::Told(1 + dice.below(40)),
             },
             Weather::Revoked => Fate::Revoked,
-            Weather::Forbidden => Fate::Forbidden,
+            // To a SCIM server's no to one write nothing is asked again, and the journal says so.
+            Weather::Forbidden if application == 0 => Fate::Forbidden,
+            Weather::Forbidden => Fate::Revoked,
             Weather::Slow if dice.percent(60) => Fate::Slow,
             Weather::Lossy => match dice.below(9) {
                 0 | 1 => Fate::LostBefore,

@@ -7,8 +7,11 @@ use std::time::Instant;
 use super::bugs::{Bug, plant};
 use super::history::{EVENTS, Told, play};
 
-/// So many seeds are played.
+/// A planted bug is found in so many seeds at the latest.
 const SEEDS: u64 = 500;
+
+/// So many seeds are played where `USHER_SEEDS` does not say how many: each takes a second of one core.
+const PLAYED: u64 = 30;
 
 /// What happens at least once in all seeds together.
 const KINDS: [&str; 28] = [
@@ -129,7 +132,7 @@ fn a_safety_limit_that_is_not_asked_is_found() {
 
 #[test]
 fn a_lost_answer_that_is_taken_for_done_is_found() {
-    finds(Bug::LostIsDone, &["should be"]);
+    finds(Bug::LostIsDone, &["should be", "has two accounts"]);
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn what_is_promised_holds_in_every_history() {
         println!("{:?}", told.counts);
         return;
     }
-    let seeds = number("USHER_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("USHER_SEEDS").unwrap_or(PLAYED);
     let begun = Instant::now();
     let (counts, broken) = all(seeds, None);
     println!(

@@ -385,9 +385,9 @@ impl World {
             let late = std::mem::take(&mut one.late);
             let (due, still): (Vec<_>, Vec<_>) = late.into_iter().partition(|(at, _)| *at <= now);
             one.late = still;
-            for (_, call) in due {
+            for (at, call) in due {
                 self.say(|| format!("late: {} {}", call.method.as_str(), call.path));
-                self.carry_out(application, &call, now);
+                self.carry_out(application, &call, at);
             }
         }
     }

@@ -116,10 +116,11 @@ impl Transaction<'_> {
         }
         let rows = set.puts.iter().map(|put| put.resource.handle);
         let groups = set.members.iter().map(|edit| edit.group);
-        // What it put off or parked may be due by the rules of today.
-        let marks = set.marks.iter().filter_map(|edit| match edit {
-            MarkEdit::Set { handle, .. } => Some(*handle),
-            MarkEdit::Clear { .. } | MarkEdit::Stick { .. } => None,
+        // What it put off or parked may be due by the rules of today, and where it found nothing to do there may be.
+        let marks = set.marks.iter().map(|edit| match edit {
+            MarkEdit::Set { handle, .. }
+            | MarkEdit::Clear { handle, .. }
+            | MarkEdit::Stick { handle, .. } => *handle,
         });
         let changed: BTreeSet<Handle> = rows.chain(groups).chain(marks).collect();
         let applications = self.in_force()?.applications.clone();

@@ -247,7 +247,7 @@ impl View {
     ) -> Result<Option<Handle>, Fault> {
         match sweep.among {
             Among::Everybody => self.everybody(from, limit, each),
-            Among::Set => self.together(sweep.number, from, limit, each),
+            Among::Set => self.together(&sweep.application, sweep.number, from, limit, each),
         }
     }
 

@@ -28,11 +28,18 @@ fn sets_of(application: &str) -> Vec<u8> {
     format!("{}{application}/", name::SET).into_bytes()
 }
 
-fn together_key(number: u64, handle: Handle) -> Vec<u8> {
+/// A Bulk has one number, and a set of it in each application: what one of them has planned the others have not.
+fn together_prefix(application: &str, number: u64) -> Vec<u8> {
     Key::new(tag::TOGETHER)
+        .text(application)
         .number(number)
-        .number(handle.0)
         .done()
+}
+
+fn together_key(application: &str, number: u64, handle: Handle) -> Vec<u8> {
+    let mut key = together_prefix(application, number);
+    key.extend_from_slice(&handle.0.to_be_bytes());
+    key
 }
 
 fn within_key(application: &str, handle: Handle) -> Vec<u8> {
@@ -121,7 +128,7 @@ impl Transaction<'_> {
         number: u64,
         handle: Handle,
     ) -> Result<(), Trouble> {
-        self.put_key(&together_key(number, handle), Vec::new())?;
+        self.put_key(&together_key(application, number, handle), Vec::new())?;
         let within = within_key(application, handle);
         self.put_key(&within, number.to_be_bytes().to_vec())
     }
@@ -133,7 +140,7 @@ impl Transaction<'_> {
         number: u64,
         group: Handle,
     ) -> Result<(), Trouble> {
-        let seen = together_key(number, group);
+        let seen = together_key(application, number, group);
         if tables::read(&self.keys, Seal::Key, &seen)?.is_some() {
             return Ok(());
         }
@@ -230,7 +237,7 @@ impl Transaction<'_> {
 
     /// Whoever was planned of a set is not in it any more.
     pub(super) fn drop_together(&mut self, set: &Sweep, ends: bool) -> Result<(), Trouble> {
-        let prefix = Key::new(tag::TOGETHER).number(set.number).done();
+        let prefix = together_prefix(&set.application, set.number);
         let mut planned = Vec::new();
         tables::scan(&self.keys, Seal::Key, &prefix, &prefix, |key, _| {
             let handle = Handle(keys::last_number(key));
@@ -241,7 +248,7 @@ impl Transaction<'_> {
             Ok(ControlFlow::Continue(()))
         })?;
         for handle in planned {
-            self.drop_key(&together_key(set.number, handle))?;
+            self.drop_key(&together_key(&set.application, set.number, handle))?;
             let within = within_key(&set.application, handle);
             if tables::read_number(&self.keys, &within)? == Some(set.number) {
                 self.drop_key(&within)?;
@@ -300,13 +307,14 @@ impl View {
     /// As [`View::sets`], or what `each` says.
     pub(super) fn together(
         &self,
+        application: &str,
         number: u64,
         from: Handle,
         limit: usize,
         mut each: impl FnMut(Resource) -> Result<(), Fault>,
     ) -> Result<Option<Handle>, Fault> {
-        let prefix = Key::new(tag::TOGETHER).number(number).done();
-        let start = together_key(number, from);
+        let prefix = together_prefix(application, number);
+        let start = together_key(application, number, from);
         let mut handles = Vec::new();
         tables::scan(&self.keys, Seal::Key, &prefix, &start, |key, _| {
             handles.push(Handle(keys::last_number(key)));

@@ -547,6 +547,8 @@ impl<'a> Exchange<'a> {
     /// A group was found and no other of ours holds it.
     fn found(&mut self, quest: Quest, shown: &Shown) -> At {
         let ours = self.is_ours(shown);
+        // Asked before the link is changed: by what name it was looked for depends on that.
+        let same_name = fold(self.sought()) == fold(name(&self.body()));
         if quest == Quest::Removal && !ours {
             // It was there before us, so ours never came to be.
             self.linked = false;
@@ -578,7 +580,6 @@ impl<'a> Exchange<'a> {
         let all_there = body
             .iter()
             .all(|(key, value)| key == "displayName" || shown.attributes.get(key) == Some(value));
-        let same_name = fold(self.sought()) == fold(name(&body));
         if all_there && same_name {
             self.written();
             return At::End(End::Done);

@@ -185,3 +185,79 @@ fn a_damaged_row_keeps_nobody_else_waiting() {
     assert_eq!(seen, [people[0].handle, people[2].handle]);
     assert!(view.resource(people[1].handle).is_err(), "it is damaged");
 }
+
+#[test]
+fn a_bulk_has_a_set_in_each_application_and_none_ends_with_another() {
+    let store = inline();
+    let ada = minted(&store, "ada");
+    create(&store, &ada);
+    configure(&store, "1", &[("crm", "a"), ("zoom", "a")]);
+    for name in ["crm", "zoom"] {
+        let begun = sweep(&store, name).expect("everybody");
+        assert!(step(&store, &begun, true, Vec::new()));
+    }
+    let bulk = 1 << 63 | 7;
+    let removal = |name: &str| MarkEdit::Set {
+        handle: ada.handle,
+        application: name.into(),
+        due: Timestamp(0),
+        attempts: 0,
+        lane: Lane::Deactivate,
+        caused: false,
+        read: None,
+    };
+    let set = ChangeSet {
+        marks: vec![removal("crm"), removal("zoom")],
+        bulk: Some(bulk),
+        ..ChangeSet::default()
+    };
+    commit(&store, set).expect("stored");
+    wait(store.close_set(bulk)).expect("closed");
+    let crm = sweep(&store, "crm").expect("a set");
+    assert!(step(&store, &crm, true, vec![]));
+    let zoom = sweep(&store, "zoom").expect("another set");
+    let mut planned = Vec::new();
+    let view = store.view().expect("view");
+    let left = view.swept(&zoom, Handle(0), 9, |one| {
+        planned.push(one.handle);
+        Ok(())
+    });
+    assert_eq!((left, planned), (Ok(None), vec![ada.handle]));
+}
+
+#[test]
+fn a_mark_that_is_cleared_by_the_rules_of_before_is_set_again() {
+    let store = inline();
+    let ada = minted(&store, "ada");
+    create(&store, &ada);
+    configure(&store, "1", &[("zoom", "a")]);
+    let begun = sweep(&store, "zoom").expect("under way");
+    configure(&store, "2", &[("zoom", "a")]);
+    assert!(step(&store, &begun, true, vec![due(ada.handle)]));
+    let mark = |store: &Store| {
+        store
+            .view()
+            .expect("view")
+            .mark(ada.handle, "zoom")
+            .expect("readable")
+    };
+    let clear = |generation| ChangeSet {
+        marks: vec![MarkEdit::Clear {
+            handle: ada.handle,
+            application: "zoom".into(),
+            generation: mark(&store).expect("marked").generation,
+        }],
+        generation,
+        ..ChangeSet::default()
+    };
+    let now = store
+        .view()
+        .expect("view")
+        .generation()
+        .expect("readable")
+        .0;
+    commit(&store, clear(now - 1)).expect("stored");
+    assert!(mark(&store).is_some(), "nobody has asked the rules of now");
+    commit(&store, clear(now)).expect("stored");
+    assert_eq!(mark(&store), None);
+}

@@ -224,3 +224,24 @@ fn the_intent_says_that_nobody_knows() {
     assert_eq!(link.uncertain.unwrap().intended, NOW);
     assert_eq!(link.seen_name.as_deref(), Some("Staff"));
 }
+
+#[test]
+fn a_group_that_is_found_by_its_former_name_is_renamed() {
+    let uncertain = Uncertain {
+        intended: NOW,
+        sent: NOW,
+    };
+    let born = Link {
+        state: State::Unborn,
+        uncertain: Some(uncertain),
+        remote_id: None,
+        sent: None,
+        seen_name: Some(String::from("Crew")),
+        ..link(Some("r"), Origin::Created)
+    };
+    let found = list(&[shown("r", "Crew", &NOW.rfc3339())]);
+    let patched = reply(200, &shown("r", "Staff", &NOW.rfc3339()));
+    let (calls, outcome) = run("", give(), Some(born), NOW, vec![found, patched]);
+    assert_eq!(calls, ["GET /Groups", "PATCH /Groups/r"]);
+    assert_eq!(outcome.link.unwrap().sent, Some(body("Staff")));
+}
