@@ -16,6 +16,7 @@ mod socket;
 pub mod status;
 pub mod test;
 pub mod token;
+pub mod undo;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -66,6 +67,8 @@ enum Command {
     Restore(restore::Args),
     /// Says that what was restored is right: writes are taken again, and every account is read back
     Confirm(confirm::Args),
+    /// Brings people back to where they were before a client's writes
+    Undo(undo::Args),
     /// Shows how a running gateway and its applications are
     Status(status::Args),
     /// Checks a configuration and tells every mistake in it
@@ -85,6 +88,7 @@ impl Command {
             Self::Backup(args) => backup::run(args),
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
+            Self::Undo(args) => undo::run(args),
             Self::Status(args) => status::run(args),
             Self::Check(args) => check::run(args),
             Self::Token(args) => token::run(args),

@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod route;
 pub mod status;
 mod test;
+mod undo;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -141,6 +142,8 @@ impl Console {
             Ok(Route::Confirm) => self.confirm().await,
             Ok(Route::Restored) => self.restored(),
             Ok(Route::Status) => self.status().await,
+            Ok(Route::Undoable) => self.undo(query, false).await,
+            Ok(Route::Undo) => self.undo(query, true).await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

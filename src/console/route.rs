@@ -27,6 +27,10 @@ pub enum Route {
     Restored,
     /// `GET /status`
     Status,
+    /// `GET /undo`: what undoing a client's writes would do.
+    Undoable,
+    /// `POST /undo`: undoes them.
+    Undo,
 }
 
 /// Where a request to the admin API comes in.
@@ -40,7 +44,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -52,6 +56,8 @@ impl Route {
         Self::Confirm,
         Self::Restored,
         Self::Status,
+        Self::Undoable,
+        Self::Undo,
     ];
 
     /// Its method and path.
@@ -69,6 +75,8 @@ impl Route {
             Self::Confirm => ("POST", "/confirm"),
             Self::Restored => ("GET", "/confirm"),
             Self::Status => ("GET", "/status"),
+            Self::Undoable => ("GET", "/undo"),
+            Self::Undo => ("POST", "/undo"),
         }
     }
 

@@ -43,6 +43,7 @@ mod reload;
 mod replies;
 mod tls;
 mod transcripts;
+mod undo;
 mod upstream_tls;
 mod way;
 mod wire;

@@ -103,5 +103,7 @@ pub(super) fn admin(route: AdminRoute) -> (u16, u16) {
         AdminRoute::Confirm        => (404, 200),
         AdminRoute::Restored       => (404, 200),
         AdminRoute::Status         => (404, 200),
+        AdminRoute::Undoable       => (404, 400),
+        AdminRoute::Undo           => (404, 400),
     }
 }
