@@ -72,6 +72,7 @@ impl Authority {
                     },
                     counts: before.map_or_else(Arc::default, |known| Arc::clone(&known.0.counts)),
                     config: client.clone(),
+                    undoes: None,
                 }))
             })
             .collect();
@@ -148,9 +149,48 @@ struct Known {
     bucket: Arc<Bucket>,
     /// Shared with the client of that name of the configuration before.
     counts: Arc<Answered>,
+    /// Whose writes it undoes: what it writes stays theirs.
+    undoes: Option<String>,
 }
 
 impl Client {
+    /// The client by which a person at the admin socket undoes what `client` wrote.
+    #[must_use]
+    pub(crate) fn undoing(client: &str) -> Self {
+        let config = shape::Client {
+            name: String::from("undo"),
+            token_sha256: Vec::new(),
+            per_second: 1,
+            burst: 1,
+            read_only: false,
+            response_type: String::new(),
+            patch_response: shape::PatchResponse::None,
+            put_members: shape::PutMembers::Keep,
+            unique_groups: true,
+            announce_cursors: false,
+            take_over: false,
+            certificate_sha256: Vec::new(),
+        };
+        Self(Arc::new(Known {
+            bucket: Arc::new(Bucket::new(config.per_second, config.burst)),
+            counts: Arc::default(),
+            config,
+            undoes: Some(client.to_owned()),
+        }))
+    }
+
+    /// Whose writes it undoes, if that is what it does.
+    #[must_use]
+    pub fn undoes(&self) -> Option<&str> {
+        self.0.undoes.as_deref()
+    }
+
+    /// Whose is what it writes.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.undoes().unwrap_or(self.name())
+    }
+
     /// Its name in the configuration, in logs, journal and reports.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -108,6 +108,11 @@ struct Line {
 }
 
 impl Gateway {
+    /// Counts a write that outlives its connection, until it is dropped: a drain waits for it.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        UnderWay::begin(&self.writes)
+    }
+
     /// A gateway. Without an engine it answers 503 until it is given one.
     #[must_use]
     pub fn new(running: Running, clock: Clock) -> Self {
@@ -563,7 +568,7 @@ fn status(answer: &Result<Reply, Fault>) -> u16 {
 }
 
 /// Holds the count of writes under way.
-struct UnderWay(watch::Sender<usize>);
+pub(crate) struct UnderWay(watch::Sender<usize>);
 
 impl UnderWay {
     fn begin(writes: &watch::Sender<usize>) -> Self {

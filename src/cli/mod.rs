@@ -21,6 +21,7 @@ mod socket;
 pub mod status;
 pub mod test;
 pub mod token;
+pub mod undo;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -75,6 +76,8 @@ enum Command {
     Restore(restore::Args),
     /// Says that what was restored is right: writes are taken again, and every account is read back
     Confirm(confirm::Args),
+    /// Brings people back to where they were before a client's writes
+    Undo(undo::Args),
     /// Shows how a running gateway and its applications are
     Status(status::Args),
     /// Lists removals that the safety limit stopped; releases or rejects them
@@ -102,6 +105,7 @@ impl Command {
             Self::Backup(args) => backup::run(args),
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
+            Self::Undo(args) => undo::run(args),
             Self::Status(args) => status::run(args),
             Self::Holds(args) => holds::run(args),
             Self::Links(args) => links::run(args),

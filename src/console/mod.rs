@@ -11,6 +11,7 @@ mod query;
 pub mod route;
 pub mod status;
 mod test;
+mod undo;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -156,6 +157,8 @@ impl Console {
             Ok(Route::Unlink) => self.relink(query, Relink::Forget).await,
             Ok(Route::Rematch) => self.relink(query, Relink::Rematch).await,
             Ok(Route::Retry) => self.retry(query).await,
+            Ok(Route::Undoable) => self.undo(query, false).await,
+            Ok(Route::Undo) => self.undo(query, true).await,
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

@@ -49,6 +49,10 @@ pub enum Route {
     Rematch,
     /// `POST /retry?application=NAME&person=NAME`
     Retry,
+    /// `GET /undo`: what undoing a client's writes would do.
+    Undoable,
+    /// `POST /undo`: undoes them.
+    Undo,
 }
 
 /// Where a request to the admin API comes in.
@@ -62,7 +66,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -85,6 +89,8 @@ impl Route {
         Self::Unlink,
         Self::Rematch,
         Self::Retry,
+        Self::Undoable,
+        Self::Undo,
     ];
 
     /// Its method and path.
@@ -113,6 +119,8 @@ impl Route {
             Self::Unlink => ("POST", "/links/unlink"),
             Self::Rematch => ("POST", "/links/rematch"),
             Self::Retry => ("POST", "/retry"),
+            Self::Undoable => ("GET", "/undo"),
+            Self::Undo => ("POST", "/undo"),
         }
     }
 

@@ -4,4 +4,5 @@ pub mod record;
 pub mod report;
 pub mod table;
 mod time;
+pub mod undo;
 pub mod url;

@@ -237,7 +237,7 @@ fn draft(
 ) -> Result<Draft, Fault> {
     let id = match (&write.verb, birth) {
         (Verb::Create(body), Some(birth)) => {
-            return change::create(write.kind, body, client.name(), birth.clone(), now);
+            return change::create(write.kind, body, client.owner(), birth.clone(), now);
         }
         (verb, _) => verb.id().unwrap_or_default(),
     };
@@ -249,14 +249,14 @@ fn draft(
     let before = found.ok_or_else(|| absent(write.kind))?;
     // What was imported is nobody's: whoever writes to it first has it.
     let nobodys = before.owner.is_empty();
-    if before.owner != client.name() && !nobodys && !client.config().take_over {
+    if before.owner != client.owner() && !nobodys && !client.config().take_over {
         let (kind, owner, name) = (write.kind.name(), &before.owner, client.name());
         return Err(Fault::Forbidden(format!(
             "This {kind} belongs to the client {owner}; only that client may change it. With take_over = true in the gateway's configuration {name} may, and it belongs to {name} then."
         )));
     }
     let mut draft = change::change(before, write, client.config().put_members, now)?;
-    client.name().clone_into(&mut draft.resource.owner);
+    client.owner().clone_into(&mut draft.resource.owner);
     Ok(draft)
 }
 

@@ -188,8 +188,11 @@ impl Engine {
                 .unwrap_or_default()
                 .to_owned(),
             status,
-            code: None,
-            reason: None,
+            code: asked.client.undoes().map(|_| String::from("undo")),
+            reason: asked
+                .client
+                .undoes()
+                .map(|client| format!("undoes what the client {client} wrote")),
             deliveries: Vec::new(),
             cause: Vec::new(),
             changed: draft

@@ -113,6 +113,29 @@ impl View {
         Ok(Search::new(self, query)?.run()?)
     }
 
+    /// Calls `each` with every record from `since` on and before `until`, oldest first, until it says stop.
+    ///
+    /// # Errors
+    /// As [`View::record`].
+    pub fn records_between(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        mut each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        let (journal, head) = (self.table(JOURNAL)?, Head::load(&self.table(STATE)?)?);
+        let from = first_at(&journal, &head, since)?;
+        let end = first_at(&journal, &head, until)?.max(from);
+        for entry in journal.range(from..end).map_err(Trouble::from)? {
+            let (sequence, value) = entry.map_err(Trouble::from)?;
+            let sequence = sequence.value();
+            if each(decode(sequence, unsealed(sequence, value.value())?)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The first of the records `from..=to` that does not follow from the one before it; `None`: all do.
     ///
     /// # Errors

@@ -47,6 +47,7 @@ mod several;
 mod tending;
 mod tls;
 mod transcripts;
+mod undo;
 mod upstream_tls;
 mod way;
 mod wire;

@@ -116,5 +116,7 @@ pub(super) fn admin(route: AdminRoute) -> (u16, u16) {
         AdminRoute::Unlink         => (404, 400),
         AdminRoute::Rematch        => (404, 400),
         AdminRoute::Retry          => (404, 200),
+        AdminRoute::Undoable       => (404, 400),
+        AdminRoute::Undo           => (404, 400),
     }
 }
