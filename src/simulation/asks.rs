@@ -432,7 +432,7 @@ async fn settle(
         bulk: None,
     };
     let settled = engine.settle(&asked).await?;
-    Ok(settled.view.row(settled.handle, |row| row.id.to_owned())?)
+    settled.view.row(settled.handle, |row| row.id.to_owned())
 }
 
 /// The same for several in one Bulk.
