@@ -30,8 +30,8 @@ pub fn back_off(attempts: u32, dice: u64) -> Duration {
 pub struct Tries {
     /// Failed attempts before this one.
     pub attempts: u32,
-    /// The application fails everybody at the moment: what it does not answer says nothing about this account, and does not
-    /// count against it.
+    /// The application fails everybody at the moment: what it does not answer says nothing about this account. Its retries
+    /// climb the ladder, but not to its end.
     pub outage: bool,
     /// Any number: spreads retries.
     pub dice: u64,
@@ -43,10 +43,16 @@ impl Tries {
     #[must_use]
     pub fn again(self, blames: bool, least: Option<Duration>, lane: Lane, now: Timestamp) -> Due {
         let wait = back_off(self.attempts, self.dice).max(least.unwrap_or_default());
-        let counts = blames || !self.outage;
+        let next = self.attempts.saturating_add(1);
+        let last = u32::try_from(LADDER.len()).unwrap_or(u32::MAX);
+        let attempts = if blames || !self.outage {
+            next
+        } else {
+            next.min(last).max(self.attempts)
+        };
         Due {
             at: now.plus(wait),
-            attempts: self.attempts.saturating_add(u32::from(counts)),
+            attempts,
             lane,
         }
     }

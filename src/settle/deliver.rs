@@ -1,6 +1,7 @@
 //! The worker's half: a mark, settled by the same path as a client's write.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::draft::Known;
 use super::record::{mark, put};
@@ -19,14 +20,16 @@ use crate::scim::{Handle, Kind, Resource};
 use crate::store::{ChangeSet, Mark, MarkEdit};
 use crate::upstream::gate::{Permit, Turn};
 
+/// How long a turn waits for claims: a commit takes less.
+pub(super) const MOMENT: Duration = Duration::from_secs(1);
+
 /// What came of a mark's turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turned {
     /// There was nothing to do.
     Nothing,
     /// It was settled.
     Settled(Status),
-    /// Somebody else holds one of these: its turn comes when they are free, and others go first.
+    /// Somebody else holds one of these for long: its turn comes when they are free, and others go first.
     Claimed(BTreeSet<Claim>),
 }
 
@@ -90,7 +93,7 @@ impl Engine {
         &self,
         handle: Handle,
         application: &Application,
-        permit: Option<Permit>,
+        mut permit: Option<Permit>,
     ) -> Result<Turned, Fault> {
         let begun = self.clock.now();
         let name = application.plan.name();
@@ -100,11 +103,19 @@ impl Engine {
         }
         let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
         for _ in 0..TRIES {
-            // Whoever holds them may stand in the gate's line, or hang at another application: neither a place in that line
-            // nor one of the worker's is kept waiting for them.
+            // Whoever holds them may stand in the gate's line, or hang at another application: a place in that line is not
+            // kept from them, nor one of the worker's for long.
             let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
-            let Ok(held) = at_once else {
-                return Ok(Turned::Claimed(wanted));
+            let held = match at_once {
+                Ok(held) => held,
+                Err(_) => {
+                    permit = None;
+                    let until = begun.plus(MOMENT);
+                    match self.claims.acquire(&wanted, until, &self.clock).await {
+                        Ok(held) => held,
+                        Err(_) => return Ok(Turned::Claimed(wanted)),
+                    }
+                }
             };
             let view = self.store.view()?;
             let now = self.clock.now();
@@ -165,7 +176,7 @@ impl Engine {
                 handle: resource.handle,
                 intended: now,
                 // A worker has no client waiting: each call has its own time, and the whole has an end.
-                deadline: now.plus(std::time::Duration::from_secs(60)),
+                deadline: now.plus(Duration::from_secs(60)),
                 turn: Turn::Queued,
             };
             let if_unknown =

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::deliver::Turned;
+use super::deliver::{MOMENT, Turned};
 use super::draft::Prepared;
 use super::record::{mark, put};
 use super::verdict::lost;
@@ -114,12 +114,12 @@ impl Engine {
         application: &Application,
         permit: Option<Permit>,
     ) -> Result<Turned, Fault> {
-        let begun = self.clock.now();
+        let patience = self.clock.now().plus(MOMENT);
         let name = application.plan.name();
         let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
         for _ in 0..TRIES {
-            let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
-            let Ok(held) = at_once else {
+            let held = self.claims.acquire(&wanted, patience, &self.clock).await;
+            let Ok(held) = held else {
                 return Ok(Turned::Claimed(wanted));
             };
             let view = self.store.view()?;

@@ -117,7 +117,10 @@ fn finds(bug: Bug, words: &[&str]) {
 
 #[test]
 fn a_mark_that_is_cleared_whatever_its_generation_is_found() {
-    finds(Bug::AnyGeneration, &["should be"]);
+    finds(
+        Bug::AnyGeneration,
+        &["should be", "wanted false", "wanted true"],
+    );
 }
 
 #[test]
