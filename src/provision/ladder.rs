@@ -44,10 +44,10 @@ impl Tries {
     pub fn again(self, blames: bool, least: Option<Duration>, lane: Lane, now: Timestamp) -> Due {
         let wait = back_off(self.attempts, self.dice).max(least.unwrap_or_default());
         let next = self.attempts.saturating_add(1);
-        let last = u32::try_from(LADDER.len()).unwrap_or(u32::MAX);
         let attempts = if blames || !self.outage {
             next
         } else {
+            let last = u32::try_from(LADDER.len()).unwrap_or(u32::MAX);
             next.min(last).max(self.attempts)
         };
         Due {

@@ -276,12 +276,10 @@ async fn an_outage_costs_one_call_a_person_afterwards_and_is_nobodys_fault() {
         let [light, medium] = gate.snapshot(clock.now()).calls;
         light[9] + medium[9]
     };
-    // A minute is the longest back-off: each of these is one call that finds out, and none beside it.
+    // The last rung is the longest wait of anybody: each of these is one call that finds out, and none beside it.
     let mut asked = unanswered();
-    let minutes = std::iter::repeat_n(Duration::from_secs(60), 60);
-    let hours = std::iter::repeat_n(Duration::from_secs(7_200), 12);
-    for span in minutes.chain(hours) {
-        clock.advance(span);
+    for _ in 0..12 {
+        clock.advance(RUNG);
         until("the call that finds out", || unanswered() > asked).await;
         asked += 1;
         assert_eq!(unanswered(), asked, "one at a time");
@@ -293,11 +291,11 @@ async fn an_outage_costs_one_call_a_person_afterwards_and_is_nobodys_fault() {
     assert_eq!((tally().quarantined, tally().marks), (0, 3));
     let before = state.calls().len();
     let sandbox = Sandbox::resume(address, state).expect("it is back on the same address");
-    clock.advance(Duration::from_secs(60));
+    clock.advance(RUNG);
     until("the last change of each", || {
         tally().marks == 0 || {
-            // The call that found out is followed by the others at once; who was tried last waits some seconds.
-            clock.advance(Duration::from_millis(10));
+            // The call that found out is followed by the others; who was tried last waits its rung.
+            clock.advance(Duration::from_secs(1));
             false
         }
     })
