@@ -26,7 +26,7 @@ const OFTEN: Duration = Duration::from_millis(200);
 /// `usher backup`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The gateway writes FILE itself while it serves on; where none answers on its admin socket, the data file is read here.\nFILE is readable by its owner alone and gets its name when it is whole. `usher restore` is the way back.\nWith --socket or --store and without --config, only the places named are tried.\nExit code: 0 done, 64 wrong usage or FILE is there already, 65 the data file is damaged, 66 no data file, 70 a failure,\n75 try again (no room, or another process has the data file).\n\nExample:\n  usher backup /var/backups/usher-monday.redb --config /etc/usher/usher.toml"
+    after_help = "The gateway writes FILE itself while it serves on, as its own user and where it may write: under config/usher.service\nbelow /var/lib/usher. Where none answers on its admin socket, the data file is read here.\nFILE is readable by its owner alone and gets its name when it is whole. `usher restore` is the way back.\nWith --socket or --store and without --config, only the places named are tried.\nExit code: 0 done, 64 wrong usage or FILE is there already, 65 the data file is damaged, 66 no data file, 70 a failure,\n75 try again (no room, or another process has the data file).\n\nExample:\n  usher backup /var/lib/usher/monday.redb --config /etc/usher/usher.toml"
 )]
 pub struct Args {
     /// The backup
@@ -79,7 +79,7 @@ fn write(args: &Args) -> Result<(Written, Option<String>), Failed> {
     )?;
     match reached {
         Reach::Gateway(stream, path) => ask(stream, &path, &file, args.force)
-            .map(|written| (written, None))
+            .and_then(|written| seen(&file).map(|()| (written, None)))
             .map_err(|Failed(code, why)| Failed(code, format!("{}: {why}", path.display()))),
         Reach::File(store, silent) => {
             let why = silent.map_or_else(String::new, |silent| format!("{silent}; "));
@@ -103,6 +103,22 @@ fn ask(stream: UnixStream, socket: &Path, file: &Path, force: bool) -> Result<Wr
         Some((so_far["rows"].as_u64()?, so_far["of"].as_u64()?))
     })?;
     serde_json::from_slice(&body).map_err(|_| socket::foreign())
+}
+
+/// A gateway that is locked down has a /tmp of its own, which goes when it stops: what it wrote there is nobody's backup.
+fn seen(file: &Path) -> Result<(), Failed> {
+    match file.try_exists() {
+        Ok(false) => Err(Failed(
+            FAILURE,
+            format!(
+                "the gateway wrote {} where it cannot be seen from here: it has a view of the disk of its own; name a file \
+                 beside its data file",
+                file.display()
+            ),
+        )),
+        // There, or not ours to look at.
+        _ => Ok(()),
+    }
 }
 
 /// Does `work` on a thread of its own, and shows a person how far it is meanwhile: (done, all).

@@ -87,6 +87,7 @@ async fn serve(
         Notifier::default()
     });
     introduce(&config, &inherited, &args.config);
+    let is_named = config.server.base_url.is_some();
     let clock = Clock::system();
     let mut serving = match Serving::start_on(inherited, config, clock, args.accept_store).await {
         Ok(serving) => serving,
@@ -102,6 +103,12 @@ async fn serve(
         scheme(serving.admin_has_tls()),
     );
     tracing::info!(scim = %format!("{scim}://{}/scim/v2", serving.address), admin = %format!("{admin}://{}", serving.admin), "listening");
+    if !is_named && serving.address.ip().is_unspecified() {
+        tracing::warn!(
+            "server.base_url is not set, so meta.location and $ref show {}, where no client finds anything",
+            serving.address
+        );
+    }
     let phase = serving.gateway.phase.subscribe();
     let started = tokio::select! {
         () = notifier.opening(phase) => None,

@@ -62,6 +62,13 @@ impl Manager {
         }
     }
 
+    /// Takes all that was said and not heard yet.
+    fn catch_up(&self) {
+        self.socket.set_nonblocking(true).expect("set");
+        while self.socket.recv(&mut [0; 4_096]).is_ok() {}
+        self.socket.set_nonblocking(false).expect("set");
+    }
+
     /// Whether nothing is heard for so long.
     fn is_quiet_for(&self, span: Duration) -> bool {
         self.socket.set_read_timeout(Some(span)).expect("a timeout");
@@ -220,7 +227,8 @@ async fn the_watchdog_hears_nothing_while_the_writer_hangs() {
             return;
         }
     };
-    // Many times the period: what was said before the writer was held is heard first.
+    // However long holding it took, what was said until then is behind us; then silence for many times the period.
+    manager.catch_up();
     let quiet = (0..10).any(|_| manager.is_quiet_for(Duration::from_secs(2)));
     assert!(quiet, "signs of life of a gateway that cannot write");
     // It lives, and answers reads.
@@ -320,20 +328,27 @@ os.environ['LISTEN_PID'] = str(os.getpid())
 os.execv(usher[0], usher)
 ";
 
-/// `usher serve` with sockets of these kinds. `None`: there is no Python.
-fn given(site: &Site, kinds: &str) -> Option<Running> {
+/// A Python that runs this and then becomes usher. `None`: there is no Python.
+fn python(site: &Site, program: &str) -> Option<Command> {
     let version = Command::new("python3").arg("--version").output();
     if !version.is_ok_and(|ran| ran.status.success()) {
-        say("NOT RUN: sockets from the service manager: no python3");
+        say("NOT RUN: what python3 prepares for usher: no python3");
         return None;
     }
     let mut command = Command::new("python3");
     command
         .current_dir(site.path())
-        .args(["-c", GIVE, kinds, env!("CARGO_BIN_EXE_usher"), "serve"])
+        .args(["-c", program])
         .env("SANDBOX_TOKEN", SANDBOX_TOKEN)
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
+    Some(command)
+}
+
+/// `usher serve` with sockets of these kinds. `None`: there is no Python.
+fn given(site: &Site, kinds: &str) -> Option<Running> {
+    let mut command = python(site, GIVE)?;
+    command.args([kinds, env!("CARGO_BIN_EXE_usher"), "serve"]);
     Some(Running::of(command))
 }
 
@@ -404,6 +419,74 @@ async fn sockets_of_a_wrong_kind_are_refused() {
         let ended = running.ended();
         assert_eq!(ended.code, 64, "{kinds}: {}", ended.err);
         assert!(ended.err.contains(told), "{kinds}: {}", ended.err);
+    }
+}
+
+/// Becomes usher with files that may not grow beyond so many bytes.
+const CRAMP: &str = r"
+import os, resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_fails_ends_the_gateway_and_loses_nothing() {
+    let site = Site::new(&Plan {
+        real_time: true,
+        ..Plan::default()
+    });
+    let Some(mut command) = python(&site, CRAMP) else {
+        return;
+    };
+    let manager = Manager::new(site.path(), false);
+    let room = (512 * 1024).to_string();
+    command.args([&room, env!("CARGO_BIN_EXE_usher"), "serve"]);
+    command.env("NOTIFY_SOCKET", &manager.name);
+    let running = Running::of(command);
+    running.says(": ready\n");
+    let scim = running.scim();
+    let mut made = 0;
+    let failed = loop {
+        let person = user(&format!("p{made}@x.example"));
+        match scim.try_ask("POST", "/Users", Some(&person)).await {
+            Ok(answer) if answer.status == 201 => made += 1,
+            other => break other,
+        }
+        assert!(made < 10_000, "it never fills");
+    };
+    // Or the end was so quick that there was none.
+    assert!(failed.is_err() || failed.is_ok_and(|answer| answer.status >= 500));
+    let word = manager.hears_first("STOPPING=1\n");
+    assert!(word.contains("STATUS=broken: a commit failed"), "{word}");
+    let ended = running.ended();
+    assert_eq!(ended.code, 75, "{}", ended.err);
+
+    let running = site.serve("");
+    let all = running.scim().ask("GET", "/Users?count=0", None).await;
+    let there = all.expect(200).body["totalResults"].as_u64().expect("one");
+    // Who had no good answer may be there or not.
+    assert!((made..=made + 1).contains(&there), "{made} {there}");
+    assert_eq!(running.terminate().code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_leads_nowhere_is_not_shown_unsaid() {
+    for (more, told) in [
+        ("", true),
+        ("base_url = \"https://scim.x.example/scim/v2\"\n", false),
+    ] {
+        let site = Site::new(&Plan::default());
+        let file = site.path().join("usher.toml");
+        let text = std::fs::read_to_string(&file).expect("a file");
+        let everywhere = format!("listen = \"0.0.0.0:0\"\nplain_http = \"anywhere\"\n{more}");
+        let text = text.replacen("listen = \"127.0.0.1:0\"\n", &everywhere, 1);
+        std::fs::write(&file, text).expect("written");
+        let ended = site.serve("").terminate();
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert!(ended.err.contains("://0.0.0.0:"), "{}", ended.err);
+        let warned = ended.err.contains("server.base_url is not set");
+        assert_eq!(warned, told, "{}", ended.err);
     }
 }
 

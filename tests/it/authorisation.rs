@@ -68,7 +68,7 @@ impl Tally {
 /// Asks by every method at every path of SCIM. `maker` creates the resources, where it is not the credential itself.
 async fn walk(house: &House, shown: &mut Credential, maker: &mut Way, tally: &mut Tally) {
     let (who, before) = (shown.who, State::of(house));
-    let known = matches!(who, Who::Owner | Who::Other | Who::Reader);
+    let known = matches!(who, Who::Owner | Who::Other | Who::Taker | Who::Reader);
     let mut made = 0;
     let mut user = String::from("01890000-0000-7000-8000-000000000000");
     for (_, template) in Route::PATHS {
@@ -81,8 +81,9 @@ async fn walk(house: &House, shown: &mut Credential, maker: &mut Way, tally: &mu
         for (at, method) in METHODS.iter().chain(&OTHERS).enumerate() {
             let what = format!("{}-{}", tally.credentials, tally.cells);
             let (owner, name) = (who == Who::Owner, format!("n{what}"));
+            let writes = owner || who == Who::Taker;
             // One at a time is enough, until it is deleted.
-            if known && (at == 0 || at == 1 && owner) {
+            if known && (at == 0 || at == 1 && writes) {
                 let way = if owner { &mut shown.way } else { &mut *maker };
                 id = way.create(kind, &name).await;
                 if kind == "Users" {
@@ -114,7 +115,7 @@ async fn walk(house: &House, shown: &mut Credential, maker: &mut Way, tally: &mu
             // A Bulk comes to what each of its operations would have come to alone.
             if known && route == Route::Bulk && said.status == 200 {
                 let inner = said.json()["Operations"][0]["status"].clone();
-                let wanted = if owner { "200" } else { "403" };
+                let wanted = if writes { "200" } else { "403" };
                 if inner != wanted {
                     wrong(format!("its operation is {inner}"));
                 }
@@ -164,6 +165,7 @@ async fn every_route_method_and_token_is_as_the_table_says() {
             &["reader"],
             &format!("{FAST}\nread_only = true\ntake_over = true"),
         ),
+        client("taker", &["taker"], &format!("{FAST}\ntake_over = true")),
         client("slow", &["slow"], "rate = { per_second = 1, burst = 1 }"),
     ]
     .concat();
@@ -217,6 +219,11 @@ async fn every_route_method_and_token_is_as_the_table_says() {
         known("in lower case", bearer("bearer", "first"), Who::Owner),
         known("two spaces", bearer("BEARER ", "first"), Who::Owner),
         known("another client's", bearer("Bearer", "first"), Who::Other),
+        known(
+            "one that may take over",
+            bearer("Bearer", "taker"),
+            Who::Taker,
+        ),
         known(
             "one that may only read",
             bearer("Bearer", "reader"),

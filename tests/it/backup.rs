@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -402,6 +402,39 @@ async fn the_way_there_and_back_by_processes_alone() {
         .await
         .expect(204);
     assert_eq!(running.terminate().code, 0);
+}
+
+/// A gateway with a /tmp of its own answers that all is well, and the file is in a place that goes when it stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_cannot_be_seen_is_none() {
+    let site = Site::new(&Plan::default());
+    assert_eq!(site.serve("").terminate().code, 0);
+    let written = site.run("backup b --format json");
+    assert_eq!(written.code, 0, "{}", written.err);
+    for there in [true, false] {
+        if !there {
+            fs::remove_file(site.path().join("b")).expect("removed");
+        }
+        let socket = site.path().join("usher.sock");
+        let listener = UnixListener::bind(&socket).expect("bound");
+        let body = written.out.clone();
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("asked");
+            let mut head = [0; 4_096];
+            let _read = stream.read(&mut head).expect("a request");
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .expect("answered");
+        });
+        let ended = site.run("backup b");
+        answering.join().expect("no panic");
+        fs::remove_file(socket).expect("removed");
+        assert_eq!(ended.code, if there { 0 } else { 70 }, "{}", ended.err);
+        assert_eq!(ended.err.contains("cannot be seen from here"), !there);
+    }
 }
 
 fn usher_code(site: &Site, line: &str) -> i32 {

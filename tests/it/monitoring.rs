@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use usher::clock::Timestamp;
 use usher::console::status;
+use usher::gateway::Phase;
 use usher::sandbox::{Fault, What};
 
 use crate::appliance::user;
@@ -266,6 +267,36 @@ async fn readiness_is_told_by_component() {
         let other = admin.ask("POST", path, None).await;
         other.expect(405);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_and_readiness_follow_the_phase() {
+    let house = House::new().await;
+    let admin = Knock::at(format!("http://{}", house.serving.admin));
+    for (phase, healthy, told, checked, store) in [
+        (
+            Phase::Opening(0.257),
+            200,
+            "opening",
+            json!(0.26),
+            "opening",
+        ),
+        (Phase::Broken, 503, "broken", json!(null), "broken"),
+        (Phase::Draining, 200, "draining", json!(null), "ok"),
+    ] {
+        house.serving.gateway.phase.send_replace(phase);
+        admin.ask("GET", "/healthz", None).await.expect(healthy);
+        let ready = admin.ask("GET", "/readyz", None).await.expect(503);
+        assert_eq!(ready.body["status"], told);
+        assert_eq!(ready.body["checked"], checked, "{told}");
+        assert_eq!(ready.body["components"]["store"]["status"], store);
+        let found = metrics(&house);
+        assert_eq!(found[&format!("usher_phase{{phase=\"{told}\"}}")], 1.0);
+        assert_eq!(found["usher_phase{phase=\"ready\"}"], 0.0);
+    }
+    house.serving.gateway.phase.send_replace(Phase::Ready);
+    admin.ask("GET", "/healthz", None).await.expect(200);
+    admin.ask("GET", "/readyz", None).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,8 @@ pub(super) enum Who {
     Owner,
     /// Another client.
     Other,
+    /// Another client, that may change what others created.
+    Taker,
     /// A client that may only read.
     Reader,
 }
@@ -81,7 +83,7 @@ impl Row {
             Who::ShutOut => None,
             Who::Nobody => Some(401),
             Who::Over => Some(429),
-            Who::Owner => Some(self.owner[at]),
+            Who::Owner | Who::Taker => Some(self.owner[at]),
             Who::Other => Some(self.other[at]),
             Who::Reader => Some(self.reader[at]),
         }
