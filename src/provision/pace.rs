@@ -145,6 +145,8 @@ pub struct Health {
     pub lost: u32,
     /// No call before this.
     pub not_before: Timestamp,
+    /// The part of it that the application itself asked for.
+    pub asked_until: Timestamp,
 }
 
 impl Health {
@@ -171,15 +173,27 @@ impl Health {
         }
     }
 
+    /// The same without the wait that is only ours: a person has mended something and wants to know. One call at a time
+    /// finds out, as before.
+    #[must_use]
+    pub fn try_again(self) -> Self {
+        Self {
+            not_before: self.not_before.min(self.asked_until),
+            ..self
+        }
+    }
+
     /// One more failure. Calls that were under way together fail together: those that come in while the application
     /// is left alone already are the same round and lengthen the wait only by their own Retry-After.
     fn failed(self, now: Timestamp, retry_after: Option<Duration>) -> Self {
         // Zero, or a date that has passed by a clock's skew, names no wait.
         let asked = retry_after.filter(|wait| !wait.is_zero());
+        let until = asked.map_or(self.asked_until, |wait| now.plus(wait));
+        let asked_until = self.asked_until.max(until);
         if now < self.not_before {
-            let asked = asked.map_or(self.not_before, |wait| now.plus(wait));
             return Self {
-                not_before: self.not_before.max(asked),
+                not_before: self.not_before.max(asked_until),
+                asked_until,
                 ..self
             };
         }
@@ -187,6 +201,7 @@ impl Health {
         Self {
             failures,
             not_before: now.plus(asked.unwrap_or_else(|| back_off(failures))),
+            asked_until,
             ..self
         }
     }
@@ -255,6 +270,25 @@ mod tests {
             (100, asked(2), 1, 105),
             (100, Heard::Well, 0, 105),
         ]);
+    }
+
+    #[test]
+    fn a_person_ends_our_own_wait_and_not_one_that_was_asked_for() {
+        let at = |seconds: u64| Timestamp(seconds * 1_000);
+        let again = |health: Health| health.try_again().not_before;
+        let failed = Health::default().heard(at(100), &DOWN);
+        assert!(again(failed) <= at(100));
+        assert_eq!(failed.try_again().failures, 1, "still to be found out");
+        // Under way with it, and told more.
+        let told = failed.heard(at(100), &asked(5));
+        assert_eq!(again(told), at(105));
+        // Ours grows beyond what was asked for once.
+        let mut longer = told;
+        for seconds in [105, 110, 120] {
+            longer = longer.heard(at(seconds), &DOWN);
+        }
+        assert!(longer.not_before > at(120));
+        assert_eq!(again(longer), at(105));
     }
 
     #[test]

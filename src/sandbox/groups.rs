@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
 
+use super::account::Account;
 use super::query::{self, Page};
-use super::quirks::{PendingWrites, Quirks};
+use super::quirks::{MemberRemoval, PendingWrites, Quirks};
 use super::zoom::{self, GroupView, Reply, Zoom, fold};
 
 const CORE: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
@@ -160,7 +161,8 @@ impl Zoom {
         }
         let given = zoom::object(body)?;
         let key = *self.groups.by_id.get(id).ok_or_else(unknown)?;
-        let steps = steps(&given).ok_or_else(|| Reply::error(400, "Update group failed."))?;
+        let steps = steps(&given, self.quirks.member_removal);
+        let steps = steps.ok_or_else(|| Reply::error(400, "Update group failed."))?;
         let most = self.quirks.members_a_call;
         let named = steps.iter().map(|step| match step {
             Step::Add(ids) | Step::Remove(ids) => ids.len(),
@@ -220,6 +222,32 @@ impl Zoom {
             }
             None => {
                 self.add_group(name, None, true, now);
+            }
+        }
+    }
+
+    /// Puts an account into the groups that it is given by name; those that there are not are passed over.
+    pub(super) fn join_named(
+        &mut self,
+        key: u64,
+        account: &mut Account,
+        given: &Map<String, Value>,
+    ) {
+        let applied = !account.pending || self.quirks.pending_writes == PendingWrites::Applied;
+        let Some(Value::Array(named)) = given.get("groups") else {
+            return;
+        };
+        if !(self.quirks.groups_taken && applied) {
+            return;
+        }
+        for name in named.iter().filter_map(|group| group["display"].as_str()) {
+            let keys = self.groups.by_name.get(&fold(name));
+            let found = keys.and_then(|keys| keys.first().copied());
+            if let Some(into) = found
+                && let Some(group) = self.groups.groups.get_mut(&into)
+            {
+                group.members.insert(key);
+                account.groups.insert(into);
             }
         }
     }
@@ -351,7 +379,7 @@ fn is_longer(body: &[u8], limit: usize) -> bool {
 }
 
 /// Understands a PATCH whole, so that nothing is done of one that is wrong.
-fn steps(given: &Map<String, Value>) -> Option<Vec<Step>> {
+fn steps(given: &Map<String, Value>, removal: MemberRemoval) -> Option<Vec<Step>> {
     let Some(Value::Array(operations)) = given.get("Operations") else {
         return None;
     };
@@ -363,16 +391,16 @@ fn steps(given: &Map<String, Value>) -> Option<Vec<Step>> {
         let op = operation["op"].as_str()?.to_ascii_lowercase();
         let value = operation.get("value").filter(|value| !value.is_null());
         match operation.get("path").and_then(Value::as_str) {
-            Some(path) => understand(&op, path, value, &mut steps)?,
+            Some(path) => understand(&op, path, value, removal, &mut steps)?,
             None => {
                 for (path, value) in value?.as_object()? {
                     // Clients put `id` and `schemas` into the value too.
                     if path == "members" || path == "displayName" {
-                        understand(&op, path, Some(value), &mut steps)?;
+                        understand(&op, path, Some(value), removal, &mut steps)?;
                     } else if let (EXTENSION, Some(alias)) =
                         (path.as_str(), value.get("emailAlias"))
                     {
-                        understand(&op, "emailAlias", Some(alias), &mut steps)?;
+                        understand(&op, "emailAlias", Some(alias), removal, &mut steps)?;
                     }
                 }
             }
@@ -381,15 +409,24 @@ fn steps(given: &Map<String, Value>) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-fn understand(op: &str, path: &str, value: Option<&Value>, steps: &mut Vec<Step>) -> Option<()> {
+fn understand(
+    op: &str,
+    path: &str,
+    value: Option<&Value>,
+    removal: MemberRemoval,
+    steps: &mut Vec<Step>,
+) -> Option<()> {
     match (op, path) {
         ("add", "members") => steps.push(Step::Add(ids(value?)?)),
         ("replace", "members") => steps.extend([Step::Clear, Step::Add(ids(value?)?)]),
         ("remove", "members") => steps.push(match value {
             None => Step::Clear,
+            Some(_) if removal == MemberRemoval::Path => return None,
             Some(value) => Step::Remove(ids(value)?),
         }),
-        ("remove", path) => steps.push(Step::Remove(vec![member(path)?])),
+        ("remove", path) if removal != MemberRemoval::Values => {
+            steps.push(Step::Remove(vec![member(path)?]))
+        }
         ("add" | "replace", "displayName") => {
             let name = value?.as_str().filter(|name| !name.trim().is_empty())?;
             steps.push(Step::Rename(name.to_owned()));

@@ -27,11 +27,11 @@
 //! | the account | `sso_off`, `missing_permissions`, `any_case_paths`, `base_path_aliases`, `plain_media_type` |
 //! | pending users | `associated_domains`, `preexisting`, `pending_filter`, `pending_shown`, `pending_writes`, `pending_a_day`, `login_type_denied` |
 //! | how users are shown | `roles_shape`, `groups_shape`, `group_ids_shown`, `rich_list`, `meta_without_dates`, `plain_ids`, `external_id_kept`, `phone_fields_shown`, `old_user_types` |
-//! | what is taken at create | `collaboration_refused`, `max_basic_users`, `no_joined_name` |
+//! | what is taken at create | `collaboration_refused`, `max_basic_users`, `no_joined_name`, `groups_taken` (also by PUT) |
 //! | PUT | `put_drops`, `put_replaces`, `email_change` |
 //! | PATCH of users | `patch_profile`, `any_case_operations`, `strict_patch` |
 //! | deactivating and deleting | `licences`, `admins`, `admin_delete_refused`, `delete`, `managed_unlink_refused`, `delete_again_ok` |
-//! | groups | `default_group`, `members_shown`, `members_on_create`, `members_a_call`, `patch_characters` |
+//! | groups | `default_group`, `members_shown`, `members_on_create`, `member_removal`, `members_a_call`, `patch_characters` |
 //! | lists | `max_count`, `default_count`, `start_index_required`, `filter_ignored` |
 //! | errors | `error_shape`, `error_status_text`, `not_found_status`, `exists_status` |
 //! | rates | `light`, `medium`, `light_a_day`, `medium_a_day`, `rate_window`, `group_patch`, `legacy_one_rps`, `retry_after`, `retry_after_day`, `rate_headers_off`, `concurrency`, `one_call_a_user` |
@@ -115,8 +115,8 @@ mod zoom;
 
 pub use faults::{Chaos, Fault, What};
 pub use quirks::{
-    Admins, Delete, EmailChange, ErrorShape, Licences, PendingFilter, PendingWrites, Permission,
-    Quirks, RateClass, RetryAfter, SWITCHES, Shape, Switch, Window,
+    Admins, Delete, EmailChange, ErrorShape, Licences, MemberRemoval, PendingFilter, PendingWrites,
+    Permission, Quirks, RateClass, RetryAfter, SWITCHES, Shape, Switch, Window,
 };
 pub use seen::{Counts, Seen};
 pub use state::State;

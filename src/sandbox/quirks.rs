@@ -101,6 +101,8 @@ quirks! {
     max_basic_users: usize = 9_999;
     /// No displayName is made of the first and last name.
     no_joined_name: bool = false;
+    /// Create and PUT put a user into the groups that `groups` names, as Okta Workflows has it.
+    groups_taken: bool = false;
 
     /// What PUT drops without a word: SCIM names, those inside of extensions too. Before 2023-11-17 also `displayName`.
     put_drops: Vec<String> = vec![String::from("userName"), String::from("loginType")];
@@ -136,6 +138,9 @@ quirks! {
     members_shown: bool = false;
     /// Members in a group's create are taken.
     members_on_create: bool = false;
+    /// How members are taken out: `any`, only by the path `members[value eq "id"]` (`path`), or only by the path `members`
+    /// and a list of values (`values`); else 400. Zoom documents no form.
+    member_removal: MemberRemoval = MemberRemoval::Any;
     /// How many members one PATCH may name.
     members_a_call: usize = 0;
     /// The longest PATCH of a group, in characters.
@@ -286,6 +291,18 @@ choice! {
         Delete,
         /// The user leaves the account and keeps a free one of that address.
         Disassociate,
+    }
+}
+
+choice! {
+    /// Which form of taking members out of a group is understood.
+    MemberRemoval {
+        /// Both.
+        Any,
+        /// A filter in the path.
+        Path,
+        /// A list of values.
+        Values,
     }
 }
 

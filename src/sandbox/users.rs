@@ -145,6 +145,7 @@ impl Zoom {
         for name in names {
             self.users.by_name.insert(name, key);
         }
+        self.join_named(key, &mut account, &given);
         let body = self.rich(&account);
         self.users.accounts.insert(key, account);
         Ok(Reply::new(201, body).with_effect(true))
@@ -368,7 +369,7 @@ impl Zoom {
         }
     }
 
-    /// What PUT does with what it was given. The names come last: nothing is refused after they were taken.
+    /// What PUT does with what it was given. The names come late: nothing is refused after they were taken.
     fn put(
         &mut self,
         key: u64,
@@ -392,7 +393,9 @@ impl Zoom {
                 return Err(Reply::error(400, detail));
             }
         };
-        self.rename(key, account, user_name, email)
+        self.rename(key, account, user_name, email)?;
+        self.join_named(key, account, given);
+        Ok(())
     }
 
     fn rename(

@@ -184,6 +184,16 @@ impl Upstream {
         }
     }
 
+    /// The token of this number is not good enough, although it is taken. Whether [`Upstream::token`] gives another one
+    /// now; see [`token::Source::renew`].
+    #[must_use]
+    pub fn renew(&self, number: u64) -> bool {
+        match &self.credentials {
+            Credentials::Bearer(_) => false,
+            Credentials::Tokens(source) => source.renew(number),
+        }
+    }
+
     /// Connects and hangs up: for a test of the way. The peer's certificates (DER), its own first; none without TLS.
     ///
     /// # Errors

@@ -13,7 +13,8 @@ use crate::provision::pace::{self, Heard};
 use crate::upstream::client::Upstream;
 use crate::upstream::connect::CONNECT;
 use crate::upstream::gate::{Gate, Turn};
-use crate::upstream::trial::{Connected, Findings, Had};
+use crate::upstream::token::NO_TOKEN;
+use crate::upstream::trial::{Connected, Findings, Had, Trial};
 
 /// How long the token and the read may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,16 +62,35 @@ pub async fn examine(
         return found;
     }
     let deadline = clock.now().plus(PATIENCE);
-    let token = upstream.token(deadline).await.map(|token| {
-        token.map_or(Had::Bearer, |token| Had::Token {
+    for last in [false, true] {
+        let token = match upstream.token(deadline).await {
+            Ok(token) => token,
+            Err(why) => {
+                found.token = Some(Err(why));
+                found.read = None;
+                break;
+            }
+        };
+        let number = token.as_ref().map(|token| token.number);
+        found.token = Some(Ok(token.map_or(Had::Bearer, |token| Had::Token {
             lives: token.expires.since(clock.now()),
             scope: token.scope.map(|scope| scope.to_vec()),
-        })
-    });
-    let had = token.is_ok();
-    found.token = Some(token);
-    if had {
-        found.read = Some(read(&application.name, upstream, gate, deadline, clock).await);
+        })));
+        match read(&application.name, upstream, gate, deadline, clock).await {
+            // The one that was there was not taken.
+            Answer::NotSent(why) if why.starts_with(NO_TOKEN) => {
+                found.token = Some(Err(why));
+                found.read = None;
+                break;
+            }
+            answer => found.read = Some(answer),
+        }
+        // A scope that was added is none of the tokens' that were given before.
+        let scopeless = Trial::of(&application.name, &found).failed() == Some("scope");
+        let another = number.filter(|_| scopeless && !last);
+        if !another.is_some_and(|number| upstream.renew(number)) {
+            break;
+        }
     }
     found
 }
@@ -106,13 +126,19 @@ async fn read(
         class: Class::Medium,
     };
     for last in [false, true] {
-        let permit = match gate.pass(call.class, Turn::Inline, deadline).await {
-            Ok(permit) => permit,
-            Err(closed) => {
-                let wait = closed.until.since(clock.now()).as_millis().div_ceil(1_000);
-                return Answer::NotSent(format!(
-                    "{name} failed before and is left alone for another {wait} s"
-                ));
+        let permit = loop {
+            // That it failed before is why a person asks.
+            gate.try_again();
+            match gate.pass(call.class, Turn::Inline, deadline).await {
+                Ok(permit) => break permit,
+                // Another call is finding out whether it is back.
+                Err(closed) if closed.until < deadline => clock.sleep_until(closed.until).await,
+                Err(closed) => {
+                    let wait = closed.until.since(clock.now()).as_millis().div_ceil(1_000);
+                    return Answer::NotSent(format!(
+                        "{name} asked to be left alone, for another {wait} s"
+                    ));
+                }
             }
         };
         let called = upstream.call(&call, deadline).await;

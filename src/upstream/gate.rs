@@ -228,6 +228,15 @@ impl Gate {
         (until > deadline).then_some(until)
     }
 
+    /// Lets the next call find out at once whether the application is back, unless it asked itself to be left alone: a
+    /// person has mended something.
+    pub fn try_again(&self) {
+        let mut state = self.0.lock();
+        state.health = state.health.try_again();
+        drop(state);
+        self.0.changed.notify_waiters();
+    }
+
     /// The application's health as it is now.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -27,7 +27,7 @@ use crate::config::shape::Secret;
 use crate::upstream::connect::{Connector, told};
 use crate::upstream::retry_after;
 
-pub use reply::{Granted, REPLY, Refused, Why, read};
+pub use reply::{Granted, NO_TOKEN, REPLY, Refused, Why, read};
 
 /// How long one request for a token may take. It outlives the callers that give up before.
 const REQUEST: Duration = Duration::from_secs(20);
@@ -150,7 +150,7 @@ impl Source {
         outcome.unwrap_or_else(|| Err(String::from("no token in time")))
     }
 
-    /// The application answered 401 to the token of this number. Whether it is worth calling again with the one that
+    /// The application answered 401 to the token of this number, or it lacks a scope. Whether it is worth calling again with the one that
     /// [`Source::have`] gives then.
     #[must_use]
     pub fn renew(&self, number: u64) -> bool {

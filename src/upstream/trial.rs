@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::config::shape::ProfileName;
 use crate::provision::call::Answer;
+use crate::upstream::token::NO_TOKEN;
 
 /// What was found, in the order of the steps. A step that was not reached is `None`.
 #[derive(Debug, Clone)]
@@ -137,6 +138,16 @@ impl Trial {
             mend,
         }
     }
+
+    /// The step that failed.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        let failed = |step: &&Step| step.outcome == Outcome::Failed;
+        self.steps
+            .iter()
+            .find(failed)
+            .map(|step| step.step.as_str())
+    }
 }
 
 /// Puts the steps down, up to the first that failed: then what to mend.
@@ -188,7 +199,7 @@ fn judge(found: &Findings, steps: &mut Vec<Judged>) -> Result<(), String> {
         }
         Err(why) => {
             steps.push(("token", Outcome::Failed, why.clone()));
-            let advice = why.strip_prefix("no token: ").unwrap_or(why);
+            let advice = why.strip_prefix(NO_TOKEN).unwrap_or(why);
             return Err(format!("There is no token: {advice}."));
         }
     };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use usher::clock::{Clock, Timestamp};
 use usher::journal::report::{Query, Row};
-use usher::sandbox::{Fault, Options, Sandbox, What};
+use usher::sandbox::{Fault, Options, Quirks, Sandbox, What};
 use usher::serve::Serving;
 
 use crate::cli::user;
@@ -457,6 +457,98 @@ async fn a_test_asks_the_running_gateway_and_uses_its_token() {
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     let mute = command(gateway.folder.path(), "test zoom --socket mute.sock").await;
     assert_eq!(mute.code, 75, "{}", mute.err);
+}
+
+/// What was mended in Zoom counts for the next token only, and what was switched off there ends the one that we have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_finds_what_changed_since_the_token_was_had() {
+    let sandbox = Sandbox::start(Options {
+        clock: Clock::manual(Timestamp(1_795_465_845_000)),
+        account_id: "acc".into(),
+        client_id: "usher-app".into(),
+        client_secret: SANDBOX_TOKEN.into(),
+        ..Options::default()
+    })
+    .expect("a sandbox");
+    let state = sandbox.state();
+    let credentials = server_to_server(&sandbox.token_url());
+    let gateway = Standing::new(&config(&sandbox.base_url(), &credentials, ""), folder()).await;
+    let quirks = |scope: &str, app_deactivated| Quirks {
+        scope: scope.into(),
+        app_deactivated,
+        ..Quirks::default()
+    };
+    for (now, wanted, mend, tokens) in [
+        (quirks("user:read", false), "o-oF--", "add scim2:admin", 2),
+        (quirks("scim2", false), "o-oooo", "all is well", 3),
+        (quirks("scim2", false), "o-oooo", "all is well", 3),
+        (quirks("scim2", true), "o-F---", "Activate your app", 4),
+        (quirks("scim2", false), "o-oooo", "all is well", 5),
+    ] {
+        state.set_quirks(now.clone());
+        // A token is given up once in ten seconds at most.
+        gateway.clock.advance(Duration::from_secs(10));
+        let test = gateway.usher("test zoom").await;
+        assert_eq!(outcomes(&test.out), wanted, "{now:?}: {}", test.out);
+        let last = test.out.lines().last().expect("a line");
+        assert!(last.contains(mend), "{mend}: {}", test.out);
+        assert_eq!(state.token_requests(), tokens, "{mend}: {}", test.out);
+    }
+    assert!(gateway.serving.drain().await.whole);
+}
+
+/// Whoever runs it does so because nothing goes: the gateway's own pauses must not be what it finds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_minds_no_pause_but_one_that_was_asked_for() {
+    let sandbox = sandbox();
+    let state = sandbox.state();
+    let sso_off = |sso_off| Quirks {
+        sso_off,
+        ..Quirks::default()
+    };
+    state.set_quirks(sso_off(true));
+    let token = sandbox.token().to_owned();
+    let endpoint = Peer::new(move |_| grant(&token, "scim2:admin")).await;
+    let credentials = server_to_server(&endpoint.url);
+    let gateway = Standing::new(&config(&sandbox.base_url(), &credentials, ""), folder()).await;
+    gateway.create("ada@example.com").await;
+    let engine = gateway.serving.gateway.engine().expect("it is open");
+    let gate = engine.applications[0].gate.clone();
+    let mut committed = engine.store.committed();
+    let failing = async {
+        while gate.health().failures < 7 {
+            committed.mark_unchanged();
+            gateway.clock.advance(Duration::from_secs(6 * 3_600));
+            committed.changed().await.expect("the store lives");
+        }
+    };
+    let failed = tokio::time::timeout(PATIENCE, failing).await;
+    assert!(failed.is_ok(), "{:?}", gate.health());
+    let pause = gate.health().not_before.since(gateway.clock.now());
+    assert!(pause > Duration::from_secs(30), "{pause:?}");
+    for (off, wanted) in [(true, "o-ooF-"), (false, "o-oooo")] {
+        state.set_quirks(sso_off(off));
+        let test = gateway.usher("test zoom").await;
+        assert_eq!(outcomes(&test.out), wanted, "{}", test.out);
+    }
+    assert_eq!(gate.health().failures, 0);
+
+    state.fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Status {
+            status: 503,
+            retry_after: Some("3600".into()),
+            body: None,
+        },
+    });
+    gateway.create("bob@example.com").await;
+    let calls = state.calls().len();
+    let test = gateway.usher("test zoom").await;
+    assert_eq!(outcomes(&test.out), "o-oo-F", "{}", test.out);
+    assert!(test.out.contains("asked to be left alone"), "{}", test.out);
+    assert_eq!(state.calls().len(), calls, "asked while told to wait");
+    assert!(gateway.serving.drain().await.whole);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -225,6 +225,29 @@ fn what_cannot_be_had_at_all_is_told_once() {
     assert_eq!((gone.act, gone.link), (Act::Nothing, None));
 }
 
+/// Where not even reading is offered: nobody can be looked for, and nothing put back.
+#[test]
+fn what_cannot_be_read_is_told_once_too() {
+    let tried = Capabilities::default();
+    for status in [405, 501] {
+        let no = || reply(status, json!({"detail": "write only"}));
+        let give = Act::Give { account: account() };
+        let ran = run(give, None, tried, vec![reply(409, json!({})), no(), no()]);
+        assert_eq!(ran.calls[1..], ["GET /Users", "GET /Users startIndex=1"]);
+        let told = End::Unsupported(String::from("write only"));
+        let link = ran.outcome.link.unwrap();
+        assert_eq!((ran.outcome.end, link.state), (told.clone(), State::Unborn));
+        assert!(link.untaken.is_some() && link.uncertain.is_none());
+
+        let update = Act::Update { account: account() };
+        let ran = run(update, linked(None), tried, vec![no(), no()]);
+        assert_eq!(ran.calls, ["PATCH /Users/7", "GET /Users/7"]);
+        let link = ran.outcome.link.unwrap();
+        assert_eq!(ran.outcome.end, told);
+        assert!(link.untaken.is_some() && link.remote_id.as_deref() == Some("7"));
+    }
+}
+
 #[test]
 fn what_cannot_be_deleted_is_deactivated() {
     let tried = Capabilities::default();

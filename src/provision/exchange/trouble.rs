@@ -84,12 +84,6 @@ impl Exchange<'_> {
 
     /// The application does not take it from us: noted on the link, so that it is asked once and not with every change.
     pub(super) fn untaken(&mut self, detail: String, now: Timestamp) -> At {
-        if self.reads() {
-            return At::End(End::Unavailable {
-                detail,
-                retry_after: None,
-            });
-        }
         if self.at == At::Delete && self.link.state != State::Deactivated {
             self.undeleted = Some(detail);
             return At::Deactivate;

@@ -236,6 +236,7 @@ impl<'a> Exchange<'a> {
                 At::Patch if self.by_the_rfc() => At::Whole,
                 _ => self.unsupported(detail),
             },
+            Heard::Forbidden(detail) => self.unsupported(detail),
             Heard::Ambiguous(detail) => self.ambiguous(detail, now),
             heard => self.settled(heard, now),
         };
@@ -648,7 +649,9 @@ pub(super) fn read(
     };
     let shown = match (&heard, pace::Heard::of(answer)) {
         (Heard::Unavailable(_), pace::Heard::Well) => pace::Heard::Unavailable(retry_after),
-        (Heard::Refused { .. } | Heard::Unsupported(_), _) => pace::Heard::Well,
+        (Heard::Refused { .. } | Heard::Unsupported(_) | Heard::Forbidden(_), _) => {
+            pace::Heard::Well
+        }
         (_, shown) => shown,
     };
     (heard, retry_after, shown)

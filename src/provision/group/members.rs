@@ -94,6 +94,8 @@ enum Fate {
     Unsure,
     /// Refused for good.
     Refused,
+    /// Refused, and not allowed: asking again is of no use before something changes.
+    Forbidden,
     /// The application takes nobody out of a group: it stays as it is.
     Untaken,
 }
@@ -149,8 +151,10 @@ pub struct Outcome {
     pub added: usize,
     /// Members that went out.
     pub removed: usize,
-    /// Members that were refused.
+    /// Members that were refused, those that are not allowed included.
     pub refused: usize,
+    /// Members that are not allowed.
+    pub forbidden: usize,
     /// Members that stay because the application takes nobody out.
     pub staying: usize,
     /// What the application said of the last refused one.
@@ -279,7 +283,7 @@ impl<'a> Exchange<'a> {
                 self.at = match heard {
                     Heard::Absent(_) => At::End(End::Gone),
                     // It is there: so a member is not.
-                    Heard::Account(_) => self.refused(chunk, detail, true),
+                    Heard::Account(_) => self.refused(chunk, detail, true, Fate::Refused),
                     Heard::Unavailable(detail) => {
                         At::End(End::unavailable(detail, retry_after, &shown))
                     }
@@ -298,8 +302,9 @@ impl<'a> Exchange<'a> {
             Heard::Refused { detail, .. } => {
                 let folded = detail.to_lowercase();
                 let gone = folded.contains("not a member") || folded.contains("not exist");
-                self.refused(chunk, detail, gone)
+                self.refused(chunk, detail, gone, Fate::Refused)
             }
+            Heard::Forbidden(detail) => self.refused(chunk, detail, false, Fate::Forbidden),
             // Servers are known that bring members in and take nobody out, unless by a form that would empty the group
             // elsewhere.
             Heard::Unsupported(detail) if self.removes(&chunk) => {
@@ -330,7 +335,7 @@ impl<'a> Exchange<'a> {
 
     /// A chunk was refused whole: its halves are tried, until it is known whom the application does not take. `gone`: it
     /// says that a member is not there, which is what a removal wants.
-    fn refused(&mut self, mut chunk: Vec<usize>, detail: String, gone: bool) -> At {
+    fn refused(&mut self, mut chunk: Vec<usize>, detail: String, gone: bool, fate: Fate) -> At {
         let removing = self.removes(&chunk);
         if chunk.len() > 1 && self.searched < SEARCH {
             self.searched += 1;
@@ -343,7 +348,7 @@ impl<'a> Exchange<'a> {
             self.fate(&chunk, Fate::Done);
         } else {
             self.said = Some(detail);
-            self.fate(&chunk, Fate::Refused);
+            self.fate(&chunk, fate);
         }
         At::Next
     }
@@ -372,7 +377,8 @@ impl<'a> Exchange<'a> {
             count(Fate::Done, Some(true)),
             count(Fate::Done, Some(false)),
         );
-        let refused = count(Fate::Refused, None);
+        let forbidden = count(Fate::Forbidden, None);
+        let refused = count(Fate::Refused, None) + forbidden;
         let staying = count(Fate::Untaken, None);
         let open = count(Fate::Unsent, None) + count(Fate::Unsure, None) > 0;
         let end = match (self.at, why) {
@@ -385,6 +391,7 @@ impl<'a> Exchange<'a> {
             added,
             removed,
             refused,
+            forbidden,
             staying,
             said: self.said,
             open,
@@ -441,8 +448,8 @@ pub fn kept(application: &str, group: Handle, changes: &[Change], outcome: &Outc
                 edit.rows.push((change.member, sent));
                 edit.settled.extend(change.doubt);
             }
-            Fate::Refused if change.doubt.is_some_and(|doubt| doubt.refused) => {}
-            Fate::Refused => {
+            Fate::Refused | Fate::Forbidden if change.doubt.is_some_and(|doubt| doubt.refused) => {}
+            Fate::Refused | Fate::Forbidden => {
                 edit.settled.extend(change.doubt);
                 edit.refused.push(change.member);
             }

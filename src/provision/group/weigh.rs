@@ -267,15 +267,14 @@ pub fn weigh_members(
             } else {
                 Status::Failure
             };
-            let mark = if left.more {
-                Some(due(now, 0))
+            let (code, reason, mark) = if outcome.forbidden == outcome.refused {
+                let reason = format!("{counts}: not allowed there, and not tried again: {said}");
+                ("unsupported", reason, None)
             } else {
-                retry(None)
+                ("refused", format!("{counts}: {said}"), retry(None))
             };
-            (
-                (status, Some("refused"), Some(format!("{counts}: {said}"))),
-                mark,
-            )
+            let mark = if left.more { Some(due(now, 0)) } else { mark };
+            ((status, Some(code), Some(reason)), mark)
         }
         End::Done if left.more => (
             (

@@ -199,6 +199,8 @@ impl Profile {
             403 if self.0 == ProfileName::Scim && matches!(aim, LookUp | List | Create) => {
                 Heard::Unsupported(detail())
             }
+            // Of one group it may be a matter of that one, or of one member.
+            403 if self.0 == ProfileName::Scim => Heard::Forbidden(detail()),
             404 if matches!(aim, LookUp | List | Create) => Heard::Refused {
                 status,
                 detail: format!("there are no groups at this address: {}", detail()),
@@ -377,7 +379,10 @@ mod tests {
         check(ZOOM, GroupAim::Create, 400, &scopes, "Unavailable");
         check(ZOOM, GroupAim::Create, 403, "", "Refused");
         check(SCIM, GroupAim::LookUp, 403, "", "Unsupported");
-        check(SCIM, GroupAim::Members, 403, "", "Refused");
+        for aim in [GroupAim::Members, GroupAim::Update, GroupAim::Delete] {
+            check(SCIM, aim, 403, "", "Forbidden");
+            check(ZOOM, aim, 403, "", "Refused");
+        }
         for status in [405, 501] {
             check(SCIM, GroupAim::Members, status, "", "Unsupported");
         }

@@ -27,6 +27,7 @@
 //! | lists poorer than GET, with few or no dates, of one item | asks for a name and takes only an account of that name; without a date it is adopted, not ours |
 //! | ids with `&` | encoded |
 //! | **Groups** never show members, names are not unique, the default one cannot be deleted | our own record of what was sent; looked up before they are created; kept |
+//! | no form of taking a member out is documented | the RFC's, by a filter; were it refused, that is told: a list of values empties the group where servers go by the letter |
 //! | a PATCH is bounded in characters, perhaps in members | chunks; a refused one is halved until the one at fault is found |
 //! | **Rates** by class, second and day, with or without headers, `Retry-After` in three forms | that class waits as told, or a second, or a day's part; then the pace grows again |
 //! | 429 for calls at once | that account rests two seconds |

@@ -512,6 +512,26 @@ fn of_shapes() -> Vec<Row> {
             |state| get(state, &make(state, ann()))["displayName"].clone(),
             [json!("Ann Lee"), Null],
         ),
+        row(
+            "groups_taken",
+            json!(true),
+            |state| {
+                for name in ["Sales", "Staff"] {
+                    group(state, name);
+                }
+                let named = |name: &str| json!([{"display": name}, {"display": "None"}]);
+                let user = make(state, with(ann(), "groups", named("sales")));
+                put(
+                    state,
+                    &user,
+                    json!({"schemas": ["x"], "groups": named("Staff")}),
+                );
+                let members = |name| state.group(name).map_or(0, |(_, all)| all.len());
+                let shown = get(state, &user)["groups"].as_array().map_or(0, Vec::len);
+                json!([members("Sales"), members("Staff"), shown])
+            },
+            [json!([0, 0, 0]), json!([1, 1, 2])],
+        ),
     ]
 }
 
@@ -728,6 +748,19 @@ fn of_groups_and_lists() -> Vec<Row> {
                     .into()
             },
             [json!(0), json!(1)],
+        ),
+        row(
+            "member_removal",
+            json!("values"),
+            |state| {
+                let (user, group) = (make(state, ann()), group(state, "Sales"));
+                add(state, &group, &[&user]);
+                let id = get(state, &user)["id"].clone();
+                let path = json!({"op": "remove", "path": format!("members[value eq {id}]")});
+                let values = json!({"op": "remove", "path": "members", "value": [{"value": id}]});
+                json!([patch(state, &group, path), patch(state, &group, values)])
+            },
+            [json!([204, 204]), json!([400, 204])],
         ),
         row(
             "members_a_call",
@@ -1169,6 +1202,17 @@ fn the_other_choices() {
         seen(json!({"groups_shape": "object"}), groups),
         json!([null, "Sales"])
     );
+
+    let out: fn(&State) -> Value = |state| {
+        let (user, group) = (make(state, ann()), group(state, "Sales"));
+        add(state, &group, &[&user]);
+        let id = get(state, &user)["id"].clone();
+        let values = json!({"op": "remove", "path": "members", "value": [{"value": id}]});
+        let path = json!({"op": "remove", "path": format!("members[value eq {id}]")});
+        json!([patch(state, &group, values), patch(state, &group, path)])
+    };
+    let changes = json!({"member_removal": "path"});
+    assert_eq!(seen(changes, out), json!([400, 204]));
 
     let error: fn(&State) -> Value = |state| get(state, "/Groups/x");
     let rest = json!({"code": 404, "message": "Group does not exist."});

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::config::shape::Secret;
 
+/// What every refusal begins with.
+pub const NO_TOKEN: &str = "no token: ";
 /// The largest reply that is read, in bytes.
 pub const REPLY: usize = 64 * 1024;
 /// The longest token: it goes into a header of every call.
@@ -102,7 +104,7 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no token: {}", self.advice())?;
+        write!(f, "{NO_TOKEN}{}", self.advice())?;
         match &self.said {
             Some(said) => {
                 let said: String = said.chars().take(WORDS).collect();

@@ -127,6 +127,7 @@ pub(crate) fn rows() -> Vec<Row> {
     row(&[("collaboration_refused", json!(true))], All, Accounts);
     row(&[("max_basic_users", json!(1))], All, Accounts);
     row(&[("no_joined_name", json!(true))], All, Lenience);
+    row(&[("groups_taken", json!(true))], All, Lenience);
     let before_2023 = json!(["userName", "loginType", "displayName"]);
     row(&[("put_drops", before_2023)], All, Accounts);
     let much = json!(["userName", "emails", "department", "userType", "active"]);
@@ -157,6 +158,7 @@ pub(crate) fn rows() -> Vec<Row> {
     row(&[("default_group", json!("Team"))], All, Accounts);
     row(&[("members_shown", json!(true))], All, Lenience);
     row(&[("members_on_create", json!(true))], All, Lenience);
+    row(&[("member_removal", json!("values"))], All, Accounts);
     row(&[("members_a_call", json!(1))], All, Accounts);
     row(&[("patch_characters", json!(250))], All, Accounts);
     row(&[("max_count", json!(1))], All, Accounts);

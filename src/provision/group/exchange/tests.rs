@@ -1,6 +1,8 @@
 use serde_json::json;
 
-use super::super::plan::tests::{application, body, link};
+use super::super::plan::Decision;
+use super::super::plan::tests::{application, body, link, scim};
+use super::super::weigh::weigh;
 use super::*;
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -34,8 +36,17 @@ fn run(
     now: Timestamp,
     answers: Vec<Answer>,
 ) -> (Vec<String>, Outcome) {
-    let application = application("", lines);
-    let mut exchange = Exchange::begin(&application, act, Operation::Create, link, NOW);
+    run_at(&application("", lines), act, link, now, answers)
+}
+
+fn run_at(
+    application: &Application,
+    act: Act,
+    link: Option<Link>,
+    now: Timestamp,
+    answers: Vec<Answer>,
+) -> (Vec<String>, Outcome) {
+    let mut exchange = Exchange::begin(application, act, Operation::Create, link, NOW);
     let (mut calls, mut answers) = (Vec::new(), answers.into_iter());
     loop {
         match exchange.step() {
@@ -161,6 +172,36 @@ fn a_refused_deletion_is_noted_and_a_forbidden_one_is_tried_again() {
         let (_, outcome) = run("", Act::Delete, linked, NOW, vec![answer]);
         assert_eq!(outcome.link.unwrap().kept, kept, "{status}");
         assert!(matches!(outcome.end, End::Refused { .. }));
+    }
+}
+
+#[test]
+fn what_a_server_does_not_do_with_a_group_is_told_once() {
+    let server = scim();
+    let no = |status| reply(status, &json!({ "detail": "no" }));
+    for (act, answers) in [
+        (Act::Update { body: body("New") }, vec![no(403)]),
+        (Act::Update { body: body("New") }, vec![no(405), no(403)]),
+        (Act::Update { body: body("New") }, vec![no(501), no(405)]),
+        (Act::Delete, vec![no(403)]),
+        (Act::Delete, vec![no(405)]),
+        (Act::Delete, vec![no(501)]),
+    ] {
+        let linked = Some(link(Some("r"), Origin::Created));
+        let (calls, outcome) = run_at(&server, act.clone(), linked.clone(), NOW, answers);
+        let decision = Decision {
+            operation: outcome.operation,
+            act,
+            link: linked,
+            note: None,
+        };
+        let weighed = weigh(&server, &decision, outcome, |_| false, 0, NOW, 7);
+        let told = weighed.delivery.code.as_deref();
+        assert_eq!(
+            (told, weighed.mark),
+            (Some("unsupported"), None),
+            "{calls:?}"
+        );
     }
 }
 

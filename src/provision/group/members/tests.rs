@@ -1,7 +1,11 @@
 use serde_json::{Value, json};
 
-use super::super::plan::tests::application;
+use super::super::plan::tests::{application, link, scim};
+use super::super::weigh::{Left, weigh_members};
 use super::*;
+use crate::clock::Timestamp;
+use crate::journal::record::Status;
+use crate::provision::link::Origin;
 
 fn known(member: bool, account: &str, sent: &str, sure: bool) -> Known {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -97,9 +101,16 @@ fn named(call: &Call) -> (bool, Vec<String>) {
 }
 
 /// Runs a dialogue against a server: its outcome, what is kept of it, and how many calls it took.
-fn run(changes: &[Change], mut server: impl FnMut(&Call) -> Answer) -> (Outcome, SentEdit, usize) {
-    let application = application("", "");
-    let mut exchange = Exchange::begin(&application, "g", changes);
+fn run(changes: &[Change], server: impl FnMut(&Call) -> Answer) -> (Outcome, SentEdit, usize) {
+    run_at(&application("", ""), changes, server)
+}
+
+fn run_at(
+    application: &Application,
+    changes: &[Change],
+    mut server: impl FnMut(&Call) -> Answer,
+) -> (Outcome, SentEdit, usize) {
+    let mut exchange = Exchange::begin(application, "g", changes);
     let mut calls = 0;
     while let Some(call) = exchange.step() {
         calls += 1;
@@ -169,6 +180,35 @@ fn one_whom_the_application_does_not_take_keeps_nobody_else_out() {
     let (outcome, _, calls) = run(&changes, |_| reply(400, "no"));
     assert_eq!((outcome.added, outcome.refused), (0, 100));
     assert!(calls <= 2 * SEARCH + 1, "{calls}");
+}
+
+#[test]
+fn whom_we_may_not_bring_in_is_told_once_and_keeps_nobody_else_out() {
+    let changes = changes(100, 0);
+    let weighed = |application: &Application, odd: u16| {
+        let (outcome, edit, calls) = run_at(application, &changes, |call| {
+            let (_, ids) = named(call);
+            let has = |id: &str| ids.iter().any(|there| there == id);
+            match (has("r42"), has("r43") && odd > 0) {
+                (true, _) => reply(403, "r42 is the owner"),
+                (_, true) => reply(odd, "r43 is odd"),
+                _ => reply(204, ""),
+            }
+        });
+        assert!(edit.refused.contains(&Handle(42)) && calls <= 25, "{calls}");
+        let left = Left::default();
+        let link = Some(link(Some("g"), Origin::Created));
+        let weighed = weigh_members(application, link, &outcome, left, 0, Timestamp(0), 7);
+        assert_eq!(weighed.delivery.status, Status::Warning);
+        let code = weighed.delivery.code.unwrap_or_default();
+        (outcome.refused, code, weighed.mark.is_some())
+    };
+    let told = |refused, code: &str, again| (refused, code.to_owned(), again);
+    assert_eq!(weighed(&scim(), 0), told(1, "unsupported", false));
+    // Another one is worth another try.
+    assert_eq!(weighed(&scim(), 400), told(2, "refused", true));
+    // At Zoom a permission of the role is missing, and somebody may give it.
+    assert_eq!(weighed(&application("", ""), 0), told(1, "refused", true));
 }
 
 #[test]

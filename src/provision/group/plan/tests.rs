@@ -7,6 +7,16 @@ use serde_json::json;
 
 /// An application that pushes `staff` and everything that starts with `zoom-`, changed by lines of its table.
 pub(in crate::provision::group) fn application(groups: &str, lines: &str) -> Application {
+    of("profile = \"zoom\"", groups, lines)
+}
+
+/// Any SCIM server.
+pub(in crate::provision::group) fn scim() -> Application {
+    let profile = "profile = \"scim\"\nbase_url = \"https://app.example/scim\"";
+    of(profile, "", "")
+}
+
+fn of(profile: &str, groups: &str, lines: &str) -> Application {
     let text = format!(
         r#"
 [[client]]
@@ -14,7 +24,7 @@ name = "okta"
 token_sha256 = ["{}"]
 [[application]]
 name = "zoom"
-profile = "zoom"
+{profile}
 credentials = {{ kind = "bearer", token = {{ env = "T" }} }}
 {lines}
 [application.groups]
