@@ -11,7 +11,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::bucket::Bucket;
 use crate::clock::Timestamp;
-use crate::config::shape;
+use crate::config::{check, shape};
 use crate::counts::Answered;
 use crate::error::Fault;
 
@@ -158,7 +158,7 @@ impl Client {
     #[must_use]
     pub(crate) fn undoing(client: &str) -> Self {
         let config = shape::Client {
-            name: String::from("undo"),
+            name: String::from(check::UNDO),
             token_sha256: Vec::new(),
             per_second: 1,
             burst: 1,

@@ -358,6 +358,9 @@ fn fingerprint(
 }
 
 /// A name that no other row of its kind has.
+/// The client under which the journal tells what a person undid.
+pub const UNDO: &str = "undo";
+
 fn name(table: &Table<'_>, example: &str, taken: &mut BTreeMap<String, usize>) -> String {
     let wanted = format!("a name such as \"{example}\": 1 to 64 of a-z, 0-9, _ and -");
     let Some(node) = table.required("name", &wanted) else {
@@ -370,6 +373,8 @@ fn name(table: &Table<'_>, example: &str, taken: &mut BTreeMap<String, usize>) -
         let meant = text.trim().to_lowercase().replace([' ', '.', '@'], "-");
         let meant = value::is_name(&meant).then(|| format!("\"{meant}\""));
         node.mistaken(&wanted, meant);
+    } else if text == UNDO {
+        node.wrong("another name: what `usher undo` writes is told under this one");
     } else if let Some(line) = taken.get(text) {
         node.wrong(&format!("a name of its own: line {line} has this one"));
     }

@@ -383,6 +383,11 @@ fn single_mistakes() {
             "put the date in quotes",
         ),
         (
+            small("").replace("name = \"okta\"", "name = \"undo\""),
+            "client[0].name",
+            "another name",
+        ),
+        (
             small("[[application.policy]]\ngroup = \"Zoom\"\n"),
             "application[0].policy[0].name",
             "a name for people",
