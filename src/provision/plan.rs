@@ -18,6 +18,9 @@ use crate::store::Lane;
 /// A pending account is looked at again after this: a person has to accept an invitation.
 const PENDING_AGAIN: std::time::Duration = std::time::Duration::from_secs(3600);
 
+/// A removal that waits for a count is looked at again after this.
+const COUNTING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What was not taken may be asked for again after this, where something makes us look: an administrator may have given a
 /// right, and another configuration is not the only cure.
 const UNTAKEN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -664,7 +667,8 @@ fn gone(
                 "removals that were decided together are counted before the first of them goes",
             ),
         };
-        return stop(link, Some(note), None);
+        // Not forgotten: who is not one of them after all has nobody else to mark them.
+        return stop(link, Some(note), Some(now.plus(COUNTING)));
     }
     let act = match (level, link.state) {
         (Level::Absent, _) => Act::Delete,
