@@ -381,7 +381,8 @@ impl GroupTurn<'_> {
             edit.rows
                 .extend(refused.into_iter().map(|member| (member, None)));
         }
-        edit.rows.extend(local.rows);
+        // What was heard comes behind what was known before.
+        edit.rows.splice(0..0, local.rows);
         edit.settled.extend(local.settled);
         edit.compared = compared.filter(|_| !outcome.open);
         let mut weighed = weigh::weigh_members(

@@ -345,25 +345,16 @@ impl World {
                 }
                 self.busy(Member::Person(*person), false);
             }
-            After::Group(group, after) => {
+            After::Group(group, _) => {
                 let known = &mut self.groups.all[*group];
-                let before = known.may_be.swap_remove(0);
+                // What is known of both is without whoever went meanwhile.
+                known.may_be.swap_remove(usize::from(answer.is_err()));
                 if let Ok(id) = &answer {
-                    let mut after = after.clone();
-                    // Whoever went meanwhile is in it no more.
-                    let people = &self.people.all;
-                    after.members.retain(|member| match member {
-                        Member::Person(person) => people[*person].may_be.iter().any(|it| it.exists),
-                        Member::Group(_) => true,
-                    });
-                    let exists = after.exists;
-                    known.may_be = vec![after];
+                    let exists = known.may_be.iter().all(|it| it.exists);
                     known.id = id.clone().or(known.id.take()).filter(|_| exists);
                     if !exists {
                         self.groups.forget(Member::Group(*group));
                     }
-                } else {
-                    known.may_be = vec![before];
                 }
                 self.busy(Member::Group(*group), false);
             }

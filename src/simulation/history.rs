@@ -545,8 +545,15 @@ impl Play {
     }
 
     fn pass(&self, span: Duration) {
-        self.clock.advance(span);
-        at(&self.world).tick(self.clock.now());
+        let end = self.clock.now().plus(span);
+        let mut world = at(&self.world);
+        // What lies about takes effect when it is due, and not when nobody looks any more.
+        while let Some(due) = world.next_late().filter(|due| *due < end) {
+            self.clock.advance(due.since(self.clock.now()));
+            world.tick(due);
+        }
+        self.clock.advance(end.since(self.clock.now()));
+        world.tick(end);
     }
 
     fn name(&mut self) -> String {

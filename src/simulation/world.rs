@@ -377,6 +377,12 @@ impl World {
             .push((due, call.clone()));
     }
 
+    /// When the next of the calls that lie about takes effect.
+    pub(super) fn next_late(&self) -> Option<Timestamp> {
+        let late = self.applications.iter().flat_map(|one| &one.late);
+        late.map(|(due, _)| *due).min()
+    }
+
     /// What became due since takes effect.
     pub(super) fn tick(&mut self, now: Timestamp) {
         self.now = now;

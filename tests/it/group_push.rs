@@ -440,6 +440,35 @@ async fn an_account_that_is_taken_over_leaves_its_former_groups() {
     assert_eq!(members(&house, "Staff"), ["ada"]);
 }
 
+/// The account stays in the group under whoever has it now: also where the group could be told nothing meanwhile.
+#[tokio::test]
+async fn an_account_that_is_taken_over_goes_with_whoever_has_it() {
+    let house = House::with(pushing("[\"*\"]", "")).await;
+    let (ada, bob) = (user(&house, "ada").await, user(&house, "bob").await);
+    let id = group(&house, "Staff", &[&ada]).await;
+    house.settled().await;
+    let wait = || What::Status {
+        status: 429,
+        retry_after: Some(String::from("30")),
+        body: None,
+    };
+    fail(&house, Method::Patch, "/Groups", wait());
+    let before = so_far(&house);
+    house
+        .ask("DELETE", &format!("/Users/{ada}"), None)
+        .await
+        .expect(204);
+    until(&house, || calls(&house, before) == ["PATCH /Groups/id"]).await;
+    let again = user(&house, "ada").await;
+    fail(&house, Method::Patch, "/Groups", wait());
+    add(&house, &id, &[&again, &bob]).await;
+    house.clock.advance(Duration::from_secs(40));
+    until(&house, || calls(&house, before).len() == 2).await;
+    remove(&house, &id, &[&again]).await;
+    converge(&house).await;
+    assert_eq!(members(&house, "Staff"), ["bob"]);
+}
+
 /// Each call of a group's life, lost before it has its effect and after; in the end exactly what should be is there.
 #[tokio::test]
 async fn whatever_is_lost_the_members_are_exact_in_the_end() {

@@ -143,10 +143,14 @@ impl GroupTurn<'_> {
             })?,
             None => None,
         };
-        let passed_on = match holder.filter(|holder| *holder != member) {
-            Some(other) => view.is_member(group, other)?,
-            None => false,
-        };
+        let mut passed_on = false;
+        if let (Some(sent), Some(other)) = (&sent, holder.filter(|holder| *holder != member)) {
+            passed_on = view.is_member(group, other)?;
+            // The account is in there, whoever has it now, and whoever has it may leave before anything is sent of them.
+            if passed_on && view.sent(name, group, other)?.is_none() {
+                batch.local.rows.push((other, Some(sent.clone())));
+            }
+        }
         let known = Known {
             member: is_member && user.is_some(),
             account: account.map(str::to_owned),
