@@ -376,6 +376,8 @@ impl Serving {
         let whole = tokio::time::timeout(DRAIN, finish).await.is_ok();
         if let Some(cutting) = cutting {
             cutting.abort();
+            // It holds the store, and whoever drained may want the file.
+            let _aborted = cutting.await;
         }
         if let Some(engine) = self.gateway.engine() {
             let store = engine.store.clone();

@@ -59,7 +59,14 @@ impl Way {
 
     /// Asks; `None`: no answer at all, the connection was shut instead. A body goes along with what writes.
     pub(crate) async fn ask(&mut self, method: &str, target: &str, body: &str) -> Option<Said> {
-        let mut wire = match self.open.take() {
+        // One that nobody used for long is closed by the gateway.
+        let mut kept = self.open.take();
+        if let Some(wire) = &mut kept
+            && wire.has_ended().await
+        {
+            kept = None;
+        }
+        let mut wire = match kept {
             Some(wire) => wire,
             None => Wire::over(self.connect().await.ok()?),
         };

@@ -1,6 +1,7 @@
 //! HTTP/1.1 by hand, for what no client would send: bytes out, and every answer that comes back.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -84,6 +85,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _hung_up = self.socket.write_all(bytes).await;
         let _as_well = self.socket.flush().await;
+    }
+
+    /// It was hung up, or something came that nobody asked for.
+    pub(crate) async fn has_ended(&mut self) -> bool {
+        let mut byte = [0];
+        // A read that waits tells of neither.
+        let read = timeout(Duration::ZERO, self.socket.read(&mut byte));
+        read.await.is_ok()
     }
 
     /// No more will be sent.
