@@ -149,5 +149,9 @@ fn a_user_costs_no_row_more_than_it_did() {
     let bare = minted(&store, "bob@example.com");
     let before = store.statistics().rows;
     commit(&store, puts([self::created(&bare)])).expect("created");
-    assert_eq!(created, store.statistics().rows - before + 1, "the record's own");
+    assert_eq!(
+        created,
+        store.statistics().rows - before + 1,
+        "the record's own"
+    );
 }
