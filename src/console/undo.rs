@@ -73,8 +73,6 @@ impl Console {
     }
 }
 
-/// People before groups, so that who is put in is there; and all that is put in before anything is taken out, so that
-/// nobody is in no group of a policy for a moment.
 async fn run(
     engine: &Arc<Engine>,
     gateway: &Gateway,
@@ -90,12 +88,20 @@ async fn run(
         .await
         .map_err(|died| Fault::Internal(died.to_string()))??;
     let mut undoing = Undoing::new(engine, gateway, &asks, &folded, does);
-    undoing.find_made_again()?;
+    let carried = carry(&mut undoing).await;
+    // Whatever came of it: what was begun is counted and goes its way.
+    let proposals = undoing.end().await;
+    carried.map(|()| proposals)
+}
+
+/// People before groups, so that who is put in is there; and all that is put in before anything is taken out, so that
+/// nobody is in no group of a policy for a moment.
+async fn carry(undoing: &mut Undoing<'_>) -> Result<(), Fault> {
+    undoing.find_made_again().await?;
     undoing.created().await?;
     undoing.people().await?;
     undoing.groups().await?;
-    undoing.memberships().await?;
-    Ok(undoing.end().await)
+    undoing.memberships().await
 }
 
 fn fold(view: &View, asks: &Asks) -> Result<Folded, Fault> {

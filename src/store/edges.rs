@@ -147,7 +147,11 @@ impl Transaction<'_> {
             // Empty where the request's record names none.
             let noted = tables::read(&self.keys, Seal::Key, key)?.unwrap_or_default();
             let of = tables::number(&noted).ok();
-            let request = of.map(|of| self.journalled(of)).transpose()?.flatten();
+            let request = match of.map(|of| self.journalled(of)).transpose() {
+                // Undoing does without; the edges go all the same.
+                Err(Trouble::Damaged(_)) => None,
+                found => found?.flatten(),
+            };
             self.moved = Moved::asked(request.is_some());
             self.drop_edges(Handle(keys::last_number(key)), of)?;
             self.append_slice(request.as_ref())?;

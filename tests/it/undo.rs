@@ -209,3 +209,26 @@ async fn what_was_changed_since_or_is_not_shown_is_told_and_left() {
     // The new one is no Employee, and as active as they are.
     assert_eq!(licensed(&house), 4);
 }
+
+#[tokio::test]
+async fn a_name_is_given_up_before_it_is_taken() {
+    // Nobody has an account: the application has a say in names, too.
+    let house = House::with(crate::belonging::plan(&["Nobody"], TABLES)).await;
+    let ids = people(&house, 2).await;
+    house.later(Duration::from_secs(60)).await;
+    let since = house.clock.now().rfc3339();
+    let path = format!("/Users/{}", ids[0]);
+    house.ask("DELETE", &path, None).await.expect(204);
+    house.settled().await;
+    replace(&house, &ids[1], "userName", json!("p00@example.com")).await;
+    house.settled().await;
+    let both = |lines: &[Value]| (count(lines, "restore"), count(lines, "recreate"));
+    let (shown, _) = undo(&house, &since, &until(&house), &[]).await;
+    assert_eq!(both(&shown), (1, 1), "{shown:?}");
+    let (undone, code) = undo(&house, &since, &until(&house), &["--yes"]).await;
+    assert_eq!((both(&undone), done(&undone), code), ((1, 1), 2, Some(0)));
+    let read = house.ask("GET", &format!("/Users/{}", ids[1]), None).await;
+    assert_eq!(read.body["userName"], "p01@example.com");
+    let all = house.ask("GET", "/Users", None).await;
+    assert_eq!(all.body["totalResults"], 2);
+}

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Asks;
 use crate::auth::Client;
@@ -36,6 +36,8 @@ pub(super) struct Undoing<'a> {
     pub(super) made: HashMap<String, Option<String>>,
     /// Who was created by these writes and goes.
     pub(super) leaving: HashSet<String>,
+    /// Whose name is put back, and so given up.
+    renamed: HashSet<String>,
     /// Who was created by these writes and stays.
     pub(super) stays: HashSet<String>,
     pub(super) proposals: Vec<Proposal>,
@@ -62,6 +64,7 @@ impl<'a> Undoing<'a> {
             lost: false,
             made: HashMap::new(),
             leaving: HashSet::new(),
+            renamed: HashSet::new(),
             stays: HashSet::new(),
             proposals: Vec::new(),
             told: HashMap::new(),
@@ -70,10 +73,12 @@ impl<'a> Undoing<'a> {
 
     /// Finds those who were deleted and made again with the same attributes already: by an undo that did not come to its
     /// end, or by the client.
-    pub(super) fn find_made_again(&mut self) -> Result<(), Fault> {
-        let view = self.engine.store.view()?;
-        for passed in deleted(self.folded) {
-            let found = found(&view, passed)?;
+    pub(super) async fn find_made_again(&mut self) -> Result<(), Fault> {
+        let passed = self.folded.passed.iter();
+        for passed in passed.filter(|one| one.is_deleted() && !one.is_created()) {
+            // There may be many, and others have the machine, too.
+            tokio::task::yield_now().await;
+            let found = found(&self.engine.store.view()?, passed)?;
             if let Some(found) = found.filter(|found| undo::same(passed, found)) {
                 let id = found.id.as_str().to_owned();
                 self.made.insert(passed.id().to_owned(), Some(id));
@@ -84,8 +89,7 @@ impl<'a> Undoing<'a> {
 
     /// What was created goes where that is asked for. Before all else, because it may stand in the way of what is put back.
     pub(super) async fn created(&mut self) -> Result<(), Fault> {
-        let again: HashSet<&String> = self.made.values().flatten().collect();
-        let again: HashSet<String> = again.into_iter().cloned().collect();
+        let again: HashSet<String> = self.made.values().flatten().cloned().collect();
         for passed in self.folded.passed.iter().filter(|one| one.is_created()) {
             let view = self.engine.store.view()?;
             let found = found(&view, passed)?;
@@ -129,11 +133,15 @@ impl<'a> Undoing<'a> {
         Ok(())
     }
 
-    /// Attributes are put back, and who was deleted is made again.
+    /// Attributes are put back, and then who was deleted is made again: a name is given up before it is taken.
     pub(super) async fn people(&mut self) -> Result<(), Fault> {
-        let users = self.folded.passed.iter().filter(|one| !one.is_created());
-        for passed in users.filter(|one| one.kind() == Kind::User) {
-            self.resource(passed, Map::new()).await?;
+        let users = || {
+            let passed = self.folded.passed.iter();
+            passed.filter(|one| one.kind() == Kind::User && !one.is_created())
+        };
+        let (deleted, others): (Vec<_>, Vec<_>) = users().partition(|one| one.is_deleted());
+        for passed in others.into_iter().chain(deleted) {
+            self.resource(passed, Vec::new()).await?;
         }
         Ok(())
     }
@@ -141,33 +149,31 @@ impl<'a> Undoing<'a> {
     /// The same for groups; one that was deleted is made again with its members, in one write.
     pub(super) async fn groups(&mut self) -> Result<(), Fault> {
         let all = &self.folded.passed;
-        let deleted = undo::inner_first(all, &self.folded.memberships);
-        let deleted = deleted.into_iter().filter_map(|place| all.get(place));
-        for passed in deleted {
-            let members = self.members_before(passed)?;
-            let mut more = Map::new();
-            if !members.is_empty() {
-                let members: Vec<Value> = members.into_iter().map(Value::String).collect();
-                more.insert(String::from("members"), Value::Array(members));
-            }
-            self.resource(passed, more).await?;
-        }
         let others = all
             .iter()
             .filter(|one| one.kind() == Kind::Group && !one.is_created() && !one.is_deleted());
         for passed in others {
-            self.resource(passed, Map::new()).await?;
+            self.resource(passed, Vec::new()).await?;
+        }
+        let deleted = undo::inner_first(all, &self.folded.memberships);
+        for passed in deleted.into_iter().filter_map(|place| all.get(place)) {
+            let members = self.members_before(passed)?;
+            self.resource(passed, members).await?;
         }
         Ok(())
     }
 
-    /// One that was there before the writes. `more`: what it is made again with beside its attributes.
-    async fn resource(&mut self, passed: &Passed, more: Map<String, Value>) -> Result<(), Fault> {
-        // Of the directory as the one before it left it: a name that is given up can be taken.
+    /// One that was there before the writes. `members`: those that it is made again with.
+    async fn resource(&mut self, passed: &Passed, members: Vec<String>) -> Result<(), Fault> {
+        tokio::task::yield_now().await;
+        // Of the directory as the one before it left it.
         let view = self.engine.store.view()?;
-        let found = found(&view, passed)?
-            // Only shown: it will be gone by then.
-            .filter(|found| self.does || !self.leaving.contains(found.id.as_str()));
+        let gives_up = |id: &str| {
+            let renamed = passed.is_deleted() && self.renamed.contains(id);
+            !self.does && (renamed || self.leaving.contains(id))
+        };
+        // Where it is only shown: whoever will have given the name up by then stands in nobody's way.
+        let found = found(&view, passed)?.filter(|found| !gives_up(found.id.as_str()));
         if !self.concerns(&view, passed, found.as_ref())? {
             return Ok(());
         }
@@ -187,13 +193,17 @@ impl<'a> Undoing<'a> {
         let wanted = wanted.filter(|_| proposal.is_due() && !waits);
         if let Some(Wanted::Whole(mut whole)) = wanted {
             let makes = proposal.step == Step::Recreate;
+            let name = match passed.kind() {
+                Kind::User => "userName",
+                Kind::Group => "displayName",
+            };
+            if proposal.attributes.iter().any(|one| one == name) {
+                self.renamed.insert(passed.id().to_owned());
+            }
             if makes {
                 self.made.insert(passed.id().to_owned(), None);
             }
-            let put_in = more
-                .get("members")
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
+            let put_in = members.len();
             let wish = match &found {
                 Some(found) if !makes => Write {
                     // What changes meanwhile is not written over.
@@ -204,7 +214,10 @@ impl<'a> Undoing<'a> {
                     )
                 },
                 _ => {
-                    whole.extend(more);
+                    if put_in > 0 {
+                        let members = members.into_iter().map(Value::String).collect();
+                        whole.insert(String::from("members"), Value::Array(members));
+                    }
                     write(passed.kind(), Verb::Create(whole))
                 }
             };
@@ -361,12 +374,6 @@ impl<'a> Undoing<'a> {
         }
         self.proposals
     }
-}
-
-/// Those whom the client did not create, and deleted.
-fn deleted(folded: &Folded) -> impl Iterator<Item = &Passed> {
-    let passed = folded.passed.iter();
-    passed.filter(|one| one.is_deleted() && !one.is_created())
 }
 
 /// What the client changed as it is now; of what it deleted, whoever has the name.

@@ -9,7 +9,7 @@ use super::*;
 use crate::crash::process::Process;
 use crate::house::{Knock, PATIENCE, text};
 
-const PEOPLE: usize = 30;
+const PEOPLE: usize = 60;
 
 async fn exists(knock: &Knock, number: usize) -> bool {
     let path = format!("/Users?filter=userName%20eq%20%22p{number:02}@example.com%22");
