@@ -1,8 +1,13 @@
 //! Groups and memberships are put back, and nobody is out for a moment.
 
+use usher::provision::link::Link;
+use usher::scim::Kind;
+use usher::store::Key;
+
 use super::*;
 use crate::belonging::{active, add, all, group, held, patch, plan, remove};
 use crate::house::{Answer, PATIENCE};
+use crate::import;
 
 const CORE_GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 const BULK: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
@@ -64,7 +69,7 @@ async fn a_group_that_was_emptied_is_filled_again() {
     house.settled().await;
     assert_eq!(licensed(&house), 12);
     let since = mistake(&house).await;
-    empty(&house, &zoom, "Zoom").await;
+    empty(&house, &zoom, "Empty").await;
     assert_eq!((licensed(&house), held(&house)), (12, 12));
 
     let (shown, code) = undo(&house, &since, &until(&house), &[]).await;
@@ -76,7 +81,9 @@ async fn a_group_that_was_emptied_is_filled_again() {
     let before = calls(&house);
     let (undone, code) = undo(&house, &since, &until(&house), &["--yes"]).await;
     assert_eq!((moved(&undone), done(&undone), code), ((12, 0), 1, Some(0)));
+    assert_eq!(undone[0]["attributes"], json!(["displayName"]));
     house.settled().await;
+    assert_eq!(named(&house, "Zoom").await, zoom);
     assert_eq!(members(&house, &zoom).await, sorted(&ids));
     assert_eq!((licensed(&house), held(&house)), (12, 0));
     assert_eq!(calls(&house), before, "nobody was ever gone");
@@ -192,6 +199,38 @@ async fn who_was_deleted_is_in_their_groups_again_whosever_these_are() {
 
     let (again, code) = undo(&house, &since, &until(&house), &["--yes"]).await;
     assert_eq!((moved(&again), done(&again), code), ((0, 0), 0, Some(0)));
+}
+
+#[tokio::test]
+async fn a_group_that_is_nobodys_has_them_again_and_stays_nobodys() {
+    let house = House::with(Plan {
+        tables: String::from("[application.groups]\npush = [\"*\"]\n"),
+        ..Plan::default()
+    })
+    .await;
+    let accounts = ["ada", "bob"].map(|name| import::account(&house, &import::body(name)));
+    import::group_there(&house, "Team", &accounts);
+    import::import(&house, false).await;
+    let team = named(&house, "Team").await;
+    assert_eq!(members(&house, &team).await.len(), 2);
+    let found = house.ask("GET", "/Users?filter=displayName%20eq%20%22ada%22", None);
+    let found = found.await.expect(200).body;
+    let ada = found["Resources"][0]["id"].as_str().unwrap();
+    replace(&house, ada, "title", json!("Prof")).await;
+    let since = mistake(&house).await;
+    let path = format!("/Users/{ada}");
+    house.ask("DELETE", &path, None).await.expect(204);
+    house.settled().await;
+    let (undone, code) = undo(&house, &since, &until(&house), &["--yes"]).await;
+    assert_eq!((moved(&undone), done(&undone), code), ((1, 0), 2, Some(0)));
+    house.settled().await;
+    assert_eq!(members(&house, &team).await.len(), 2);
+    let engine = house.serving.gateway.engine().unwrap();
+    let view = engine.store.view().unwrap();
+    let handle = view.find(&Key::Id(Kind::Group, &team)).unwrap().unwrap();
+    let group = view.resource(handle).unwrap().unwrap();
+    assert_eq!(group.owner, "");
+    assert!(group.links.iter().all(Link::is_unclaimed) && !group.links.is_empty());
 }
 
 #[tokio::test]
