@@ -273,6 +273,7 @@ fn record(
         }],
         cause: Vec::new(),
         changed: Vec::new(),
+        edges: None,
         generation: 1,
         hash: String::new(),
     }

@@ -149,14 +149,14 @@ struct Known {
     bucket: Arc<Bucket>,
     /// Shared with the client of that name of the configuration before.
     counts: Arc<Answered>,
-    /// Whose writes it undoes: what it writes stays theirs.
-    undoes: Option<String>,
+    /// Whose writes it undoes, and whose is what it writes.
+    undoes: Option<(String, String)>,
 }
 
 impl Client {
-    /// The client by which a person at the admin socket undoes what `client` wrote.
+    /// The client by which a person at the admin socket undoes what `client` wrote, in what belongs to `owner`.
     #[must_use]
-    pub(crate) fn undoing(client: &str) -> Self {
+    pub(crate) fn undoing(client: &str, owner: &str) -> Self {
         let config = shape::Client {
             name: String::from(check::UNDO),
             token_sha256: Vec::new(),
@@ -175,20 +175,21 @@ impl Client {
             bucket: Arc::new(Bucket::new(config.per_second, config.burst)),
             counts: Arc::default(),
             config,
-            undoes: Some(client.to_owned()),
+            undoes: Some((client.to_owned(), owner.to_owned())),
         }))
     }
 
     /// Whose writes it undoes, if that is what it does.
     #[must_use]
     pub fn undoes(&self) -> Option<&str> {
-        self.0.undoes.as_deref()
+        self.0.undoes.as_ref().map(|(client, _)| client.as_str())
     }
 
     /// Whose is what it writes.
     #[must_use]
     pub fn owner(&self) -> &str {
-        self.undoes().unwrap_or(self.name())
+        let undoes = self.0.undoes.as_ref();
+        undoes.map_or(self.name(), |(_, owner)| owner.as_str())
     }
 
     /// Its name in the configuration, in logs, journal and reports.

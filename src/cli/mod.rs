@@ -76,7 +76,7 @@ enum Command {
     Restore(restore::Args),
     /// Says that what was restored is right: writes are taken again, and every account is read back
     Confirm(confirm::Args),
-    /// Brings people back to where they were before a client's writes
+    /// Brings people and groups back to where they were before a client's writes
     Undo(undo::Args),
     /// Shows how a running gateway and its applications are
     Status(status::Args),

@@ -1,4 +1,4 @@
-//! `usher undo`: brings people back to where they were before a client's writes. Shows what it would do first.
+//! `usher undo`: brings people and groups back to where they were before a client's writes. Shows what it would do first.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
@@ -22,7 +22,7 @@ const SHOWN: usize = 200;
 /// `usher undo`
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Reads in the journal what the client's writes changed, and puts it back: attributes as they were, deactivated people\nactive, deleted people made again with the same attributes under a new id. They stay the client's. Applications follow\nfrom the queue at their pace, with everything that is mapped, licences included. What the journal does not show, and\nwhat somebody has changed since, is told with the reason and left alone. Not undone either, and told: people whom these\nwrites created, and groups, their names and members; who is made again is in no group until a client says so.\nWithout --yes it shows what it would do, and asks where there is a terminal. It needs the running gateway.\nA moment is a duration back from now (7d, 12h, 90m), a date, or an RFC 3339 time.\nExit code: 0 shown or done, 64 wrong usage, 70 a failure, 75 try again: no gateway answers, or some of it was not done.\n\nExample:\n  usher undo --client okta --since 2026-11-28T08:00:00Z --until 2026-11-28T09:00:00Z"
+    after_help = "Reads in the journal what the client's writes changed, and puts it back: attributes as they were, deactivated people\nactive, deleted people and groups made again with the same attributes under a new id, members put in and taken out\nagain. They stay the client's. Applications follow from the queue at their pace, with everything that is mapped,\nlicences included; removals that waited are cancelled, and new ones are counted like any other. What the journal does\nnot show, and what somebody has changed since, is told with the reason and left alone. Whom these writes created stays,\nmemberships too, unless --created says otherwise: then that is a removal like any other, held by the safety limit where\nit is too many. With --application, people without an account there are left as they are, and groups that have nothing\nto do with it; other applications follow the directory all the same.\nWithout --yes it shows what it would do, and asks where there is a terminal. It needs the running gateway. Where it\nstopped on the way, run it again: it goes on with what is left.\nA moment is a duration back from now (7d, 12h, 90m), a date, or an RFC 3339 time.\nExit code: 0 shown or done, 64 wrong usage, 70 a failure, 75 try again: no gateway answers, or some of it was not done.\n\nExample:\n  usher undo --client okta --since 2026-11-28T08:00:00Z --until 2026-11-28T09:00:00Z"
 )]
 pub struct Args {
     /// The client whose writes are undone
@@ -34,6 +34,12 @@ pub struct Args {
     /// Before this moment
     #[arg(long, value_name = "MOMENT")]
     until: String,
+    /// Only people who have an account there, or had, and groups that are pushed there or decide who belongs there
+    #[arg(long, value_name = "NAME")]
+    application: Option<String>,
+    /// Take away as well whom and what these writes created
+    #[arg(long)]
+    created: bool,
     /// Do it, and do not ask
     #[arg(long)]
     yes: bool,
@@ -67,6 +73,7 @@ fn undo(args: &Args, now: Timestamp) -> Result<(), Failed> {
     };
     let query = Query {
         client: Some(args.client.clone()),
+        application: args.application.clone(),
         // Fixed here: what is done is what was shown, however long somebody thinks about it.
         since: moment("since", &args.since)?,
         until: moment("until", &args.until)?,
@@ -75,7 +82,8 @@ fn undo(args: &Args, now: Timestamp) -> Result<(), Failed> {
     if query.since >= query.until {
         return Err(Failed(USAGE, String::from("--since is not before --until")));
     }
-    let target = format!("/undo?{}", query.to_url());
+    let created = if args.created { "&created=true" } else { "" };
+    let target = format!("/undo?{}{created}", query.to_url());
     let reached = socket::reach(args.config.as_deref(), args.socket.as_deref(), None)?;
     let (stream, path) = match reached {
         Reach::Gateway(stream, path) => (stream, path),
@@ -89,7 +97,7 @@ fn undo(args: &Args, now: Timestamp) -> Result<(), Failed> {
     if !args.yes {
         let proposals = ask(&stream, &path, "GET", &target)?;
         show(args.format, &proposals);
-        let any = proposals.iter().any(due);
+        let any = proposals.iter().any(Proposal::is_due);
         if !any || args.format == Format::Json || !std::io::stdin().is_terminal() {
             if any && args.format == Format::Text {
                 say("Nothing was changed. --yes does it.\n");
@@ -108,7 +116,10 @@ fn undo(args: &Args, now: Timestamp) -> Result<(), Failed> {
         .map_err(|why| Failed(TEMPORARY, format!("{}: {why}", path.display())))?;
     let proposals = ask(&stream, &path, "POST", &target)?;
     show(args.format, &proposals);
-    let open = proposals.iter().filter(|one| due(one) && !one.done).count();
+    let open = proposals
+        .iter()
+        .filter(|one| one.is_due() && !one.done)
+        .count();
     if open > 0 {
         return Err(Failed(
             TEMPORARY,
@@ -130,10 +141,6 @@ fn ask(
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).map_err(|_| socket::foreign()))
         .collect()
-}
-
-fn due(proposal: &Proposal) -> bool {
-    matches!(proposal.step, Step::Restore | Step::Recreate)
 }
 
 fn show(format: Format, proposals: &[Proposal]) {
@@ -159,26 +166,37 @@ fn lines(proposals: &[Proposal]) -> String {
 fn text(proposals: &[Proposal]) -> String {
     let count = |step: Step| proposals.iter().filter(|one| one.step == step).count();
     let done = proposals.iter().filter(|one| one.done).count();
+    let sum = |of: fn(&Proposal) -> usize| proposals.iter().map(of).sum::<usize>();
     let mut text = format!(
-        "restore {}, make again {}, as it was already {}, not undone {}; done {done}\n",
+        "restore {}, make again {}, take away {}, as it was already {}, not undone {}; members put in {}, taken out {}; done {done}\n",
         count(Step::Restore),
         count(Step::Recreate),
+        count(Step::Remove),
         count(Step::Nothing),
         count(Step::NotUndone),
+        sum(|one| one.put_in),
+        sum(|one| one.taken_out),
     );
     let told = || proposals.iter().filter(|one| one.step != Step::Nothing);
     for one in told().take(SHOWN) {
         let step = match one.step {
             Step::Restore => "restore",
             Step::Recreate => "make again",
+            Step::Remove => "take away",
             Step::Nothing | Step::NotUndone => "not undone",
         };
         let done = if one.done { "done" } else { "" };
         let reason = one.reason.as_deref().unwrap_or_default();
         // What a client wrote may hold what a terminal obeys.
         let user: String = one.user.chars().filter(|char| !char.is_control()).collect();
-        let attributes = one.attributes.join(",");
-        let line = format!("{step:<10}  {done:<4}  {user:<32}  {attributes}  {reason}");
+        let mut what = one.attributes.join(",");
+        for (sign, members) in [('+', one.put_in), ('-', one.taken_out)] {
+            if members > 0 {
+                let space = if what.is_empty() { "" } else { " " };
+                let _written = write!(what, "{space}members {sign}{members}");
+            }
+        }
+        let line = format!("{step:<10}  {done:<4}  {user:<32}  {what}  {reason}");
         let _written = writeln!(text, "{}", line.trim_end());
     }
     let more = told().count().saturating_sub(SHOWN);

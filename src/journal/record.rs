@@ -14,6 +14,8 @@ pub enum Event {
     Request,
     /// A worker's exchange, with the requests that it settles.
     Delivery,
+    /// More of the memberships that a request changed than its own record has room for. No report shows it.
+    Members,
 }
 
 /// What was done, in the application where one is named, else in the directory.
@@ -84,6 +86,59 @@ pub struct Changed {
     pub new: Option<Value>,
 }
 
+/// The memberships that a request changed in the end, by outward ids: who was there already, or stays, is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Edges {
+    /// Of the group: those who came in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+    /// Of the group: those who went out of it, or with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// The groups that somebody deleted was in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// Further ones follow in a later record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// In such a record: the sequence of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+}
+
+impl Edges {
+    /// Ids that one record holds. One of more is slow to read for everybody who walks the journal.
+    pub const ROOM: usize = 1_000;
+
+    /// How many ids it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.added.len() + self.removed.len() + self.left.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes out as much as one record holds.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let (mut taken, mut room) = (Self::default(), Self::ROOM);
+        for (from, to) in [
+            (&mut self.added, &mut taken.added),
+            (&mut self.removed, &mut taken.removed),
+            (&mut self.left, &mut taken.left),
+        ] {
+            let some = from.len().min(room);
+            to.extend(from.drain(..some));
+            room -= some;
+        }
+        taken
+    }
+}
+
 /// What one application has to do with an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -149,9 +204,33 @@ pub struct Record {
     /// What changed in the directory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<Changed>,
+    /// The memberships that changed: of every write to a group, and of whoever was deleted. `None` elsewhere, and where an
+    /// older usher wrote the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edges: Option<Edges>,
     /// The generation of the configuration that decided.
     pub generation: u64,
     /// SHA-256 over the previous record's hash and this record, in hex: a removed or altered record shows.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hash: String,
+}
+
+impl Record {
+    /// A record of more memberships of a request.
+    #[must_use]
+    pub fn continued(&self, edges: Edges) -> Self {
+        Self {
+            event: Event::Members,
+            edges: Some(Edges {
+                of: Some(self.sequence),
+                ..edges
+            }),
+            deliveries: Vec::new(),
+            cause: Vec::new(),
+            changed: Vec::new(),
+            sequence: 0,
+            hash: String::new(),
+            ..self.clone()
+        }
+    }
 }

@@ -108,6 +108,7 @@ pub fn rows(record: &Record, later: &[Record], causes: &[Record]) -> Vec<Row> {
             .filter(|delivery| !causes.iter().any(|cause| settles(record, delivery, cause)))
             .map(|delivery| row(record, Some(delivery)))
             .collect(),
+        Event::Members => Vec::new(),
     }
 }
 
@@ -217,6 +218,7 @@ pub(crate) mod tests {
                 .collect(),
             cause: cause.to_vec(),
             changed: Vec::new(),
+            edges: None,
             generation: 1,
             hash: String::new(),
         }

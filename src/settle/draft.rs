@@ -62,7 +62,10 @@ impl Engine {
             Some(earlier) if birth.is_some() => again(earlier, now),
             _ => draft(&view, client, write, birth, now)?,
         };
-        self.claim_links(&mut draft.resource, now);
+        // Whoever puts somebody back into a group that is nobody's claims nothing by it.
+        if !client.owner().is_empty() {
+            self.claim_links(&mut draft.resource, now);
+        }
         draft.check_size(self.limits.body, json::Bounds::of(&self.limits).nodes)?;
         unique(&view, client, &draft)?;
         let (mut members, strangers) = members(&view, &draft, now)?;

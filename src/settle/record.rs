@@ -198,6 +198,7 @@ impl Engine {
             changed: draft
                 .map(|draft| draft.changed(&redacted))
                 .unwrap_or_default(),
+            edges: None,
             generation: self.generation,
             hash: String::new(),
         }
@@ -263,6 +264,7 @@ impl Engine {
             deliveries: vec![delivery],
             cause,
             changed: Vec::new(),
+            edges: None,
             generation: self.generation,
             hash: String::new(),
         }

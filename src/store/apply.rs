@@ -18,6 +18,7 @@ use super::check::{Plan, check};
 use super::configured::{Configuration, InForce};
 use super::ids::Instance;
 use super::keys;
+use super::moved::Moved;
 use super::reads::Waiting;
 use super::restored::{self, Restored};
 use super::sweep::SweepJob;
@@ -342,6 +343,7 @@ fn perform(
     set: &mut ChangeSet,
     plan: Plan,
 ) -> Result<Committed, Trouble> {
+    transaction.moved = Moved::for_records(&set.journal);
     for key in plan
         .remove
         .iter()
@@ -363,7 +365,10 @@ fn perform(
             && was_live
             && !is_live
         {
-            transaction.drop_edges(before.handle)?;
+            // The first record is appended below, and is the one that names them.
+            let of = transaction.head.next_sequence;
+            let of = transaction.moved.is_asked().then_some(of);
+            transaction.drop_edges(before.handle, of)?;
         }
         if let (Some(before), None) = (before, after) {
             transaction.clear_marks(before.handle)?;
@@ -378,7 +383,7 @@ fn perform(
     for edit in &set.sent {
         transaction.edit_sent(edit)?;
     }
-    let first_sequence = transaction.append(&mut set.journal)?;
+    let first_sequence = transaction.append_with_moved(&mut set.journal)?;
     let mut generations = Vec::new();
     for edit in &set.marks {
         let parked = counted_first(transaction, set.bulk, edit)?;

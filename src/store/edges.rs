@@ -12,6 +12,7 @@ use crate::scim::{Handle, Id, Kind, Resource};
 
 use super::change::MemberEdit;
 use super::keys::{self, tag};
+use super::moved::{How, Moved};
 use super::row::{kind_byte, kind_of};
 use super::tables::{self, Seal, Trouble};
 use super::transaction::Transaction;
@@ -37,14 +38,14 @@ impl Transaction<'_> {
             let prefix = keys::by_handle(tag::MEMBER, group);
             for key in self.some_keys(&prefix, usize::MAX)? {
                 let member = Handle(keys::last_number(&key));
-                if !stay.contains(&member) && self.leave(&having, group, member)? {
+                if !stay.contains(&member) && self.leave(&having, group, member, How::Removed)? {
                     self.rescope(&scopes, member, false)?;
                     changed = true;
                 }
             }
         }
         for member in &edit.remove {
-            if !stay.contains(member) && self.leave(&having, group, *member)? {
+            if !stay.contains(member) && self.leave(&having, group, *member, How::Removed)? {
                 self.rescope(&scopes, *member, false)?;
                 changed = true;
             }
@@ -70,6 +71,7 @@ impl Transaction<'_> {
             self.put_key(&key, value)?;
             let back = keys::edge(tag::IN_GROUP, *member, group);
             self.put_key(&back, group_id.as_str().as_bytes().to_vec())?;
+            self.moved.note(How::Added, Some(id.as_str()));
             self.count_members(group, 1);
             for application in &having {
                 self.doubt(application, group, *member)?;
@@ -95,12 +97,15 @@ impl Transaction<'_> {
         self.put_row(Some(before), Some(&after))
     }
 
-    /// Drops the edges of a dead resource, and leaves a note where there are more than fit into one slice.
-    pub(super) fn drop_edges(&mut self, handle: Handle) -> Result<(), Trouble> {
+    /// Drops the edges of a dead resource, and leaves a note where there are more than fit into one slice. `of`: the
+    /// sequence of the request that it died by, whose record names them.
+    pub(super) fn drop_edges(&mut self, handle: Handle, of: Option<u64>) -> Result<(), Trouble> {
         let note = keys::by_handle(tag::SWEEP, handle);
+        let noted = of.map(|of| of.to_be_bytes().to_vec()).unwrap_or_default();
         if self.is_gathered_first(handle) {
             self.sweeps = true;
-            return self.put_key(&note, Vec::new());
+            self.moved.later = true;
+            return self.put_key(&note, noted);
         }
         let mut room = SLICE;
         for (there, forward) in [(tag::MEMBER, true), (tag::IN_GROUP, false)] {
@@ -109,10 +114,10 @@ impl Transaction<'_> {
             let all = found.len() <= room;
             for key in found.iter().take(room) {
                 let other = Handle(keys::last_number(key));
-                let (group, member) = if forward {
-                    (handle, other)
+                let (group, member, how) = if forward {
+                    (handle, other, How::Removed)
                 } else {
-                    (other, handle)
+                    (other, handle, How::Left)
                 };
                 // A dead group goes from the applications whole.
                 let having = if forward {
@@ -120,11 +125,12 @@ impl Transaction<'_> {
                 } else {
                     self.having(group)?
                 };
-                self.leave(&having, group, member)?;
+                self.leave(&having, group, member, how)?;
             }
             if !all {
                 self.sweeps = true;
-                return self.put_key(&note, Vec::new());
+                self.moved.later = true;
+                return self.put_key(&note, noted);
             }
             room = room.saturating_sub(found.len());
         }
@@ -138,23 +144,44 @@ impl Transaction<'_> {
             return Ok(true);
         }
         if let Some(key) = self.some_keys(&[tag::SWEEP], 1)?.first() {
-            self.drop_edges(Handle(keys::last_number(key)))?;
+            // Empty where the request's record names none.
+            let noted = tables::read(&self.keys, Seal::Key, key)?.unwrap_or_default();
+            let of = tables::number(&noted).ok();
+            let request = match of.map(|of| self.journalled(of)).transpose() {
+                // Undoing does without; the edges go all the same.
+                Err(Trouble::Damaged(_)) => None,
+                found => found?.flatten(),
+            };
+            self.moved = Moved::asked(request.is_some());
+            self.drop_edges(Handle(keys::last_number(key)), of)?;
+            self.append_slice(request.as_ref())?;
         }
         let more = self.sweep_memberships()?;
         Ok(more || !self.some_keys(&[tag::SWEEP], 1)?.is_empty())
     }
 
     /// Drops an edge, which brings it into doubt in the applications that have the group. Whether there was one.
-    fn leave(&mut self, having: &[String], group: Handle, member: Handle) -> Result<bool, Trouble> {
-        let had = self.drop_key(&keys::edge(tag::MEMBER, group, member))?;
-        if had {
-            self.drop_key(&keys::edge(tag::IN_GROUP, member, group))?;
-            self.count_members(group, -1);
-            for application in having {
-                self.doubt(application, group, member)?;
-            }
+    fn leave(
+        &mut self,
+        having: &[String],
+        group: Handle,
+        member: Handle,
+        how: How,
+    ) -> Result<bool, Trouble> {
+        let Some(there) = self.take_key(&keys::edge(tag::MEMBER, group, member))? else {
+            return Ok(false);
+        };
+        let back = self.take_key(&keys::edge(tag::IN_GROUP, member, group))?;
+        let other = match how {
+            How::Left => back.as_deref().and_then(|id| text(id).ok()),
+            How::Added | How::Removed => there.split_first().and_then(|(_, id)| text(id).ok()),
+        };
+        self.moved.note(how, other.filter(|id| !id.is_empty()));
+        self.count_members(group, -1);
+        for application in having {
+            self.doubt(application, group, member)?;
         }
-        Ok(had)
+        Ok(true)
     }
 }
 

@@ -59,6 +59,18 @@ impl Transaction<'_> {
         Ok((!records.is_empty()).then_some(first))
     }
 
+    /// One record that stands already.
+    pub(super) fn journalled(&self, sequence: u64) -> Result<Option<Record>, Trouble> {
+        let mut found = None;
+        self.records(sequence, |at, value| {
+            if at == sequence {
+                found = Some(decode(at, value)?);
+            }
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
     /// Indexes the next records.
     pub(super) fn index(&mut self) -> Result<(), Trouble> {
         let mut found = Vec::new();
@@ -71,6 +83,11 @@ impl Transaction<'_> {
             })
         })?;
         for (sequence, record) in found {
+            self.head.indexed = sequence.saturating_add(1);
+            // No report looks for it.
+            if record.event == Event::Members {
+                continue;
+            }
             self.put_index(&keyed(tag::PERSON, &fold(&record.user), sequence))?;
             for delivery in &record.deliveries {
                 self.put_index(&keyed(tag::APPLICATION, &delivery.application, sequence))?;
@@ -79,7 +96,6 @@ impl Transaction<'_> {
                 let key = Key::new(tag::CAUSE).number(*cause).number(sequence);
                 self.put_index(&key.done())?;
             }
-            self.head.indexed = sequence.saturating_add(1);
         }
         Ok(())
     }
@@ -297,6 +313,7 @@ impl<'v> Search<'v> {
                     causes.extend(read(&self.journal, *cause)?);
                 }
             }
+            Event::Members => return Ok(()),
         }
         let rows = report::rows(record, &later, &causes);
         let query = self.query;
@@ -384,6 +401,7 @@ fn unsealed(sequence: u64, stored: &[u8]) -> Result<&[u8], Trouble> {
 /// What the index needs of a record. What changed is most of one, and skipped.
 #[derive(Deserialize)]
 struct Indexed {
+    event: Event,
     user: String,
     #[serde(default)]
     deliveries: Vec<Concerned>,

@@ -26,6 +26,7 @@ mod manifest;
 mod marker;
 mod marks;
 mod migrate;
+mod moved;
 mod open;
 mod policies;
 mod queue;

@@ -434,6 +434,17 @@ impl View {
         })
     }
 
+    /// Whether a group is one of an application's policies, or stands in one, however deep.
+    ///
+    /// # Errors
+    /// As [`View::bindings`].
+    pub fn decides(&self, application: &str, group: Handle) -> Result<bool, Fault> {
+        let bound = self.bindings()?.iter();
+        let bound = bound.filter(|one| one.application == application && !one.deleted);
+        let groups: BTreeSet<Handle> = bound.map(|one| one.group).collect();
+        Ok(groups.contains(&group) || self.is_beneath(group, &groups)?)
+    }
+
     /// Whether a user is in one of these groups, or in a group in one of them, however deep; circles end.
     fn is_beneath(&self, user: Handle, groups: &BTreeSet<Handle>) -> Result<bool, Fault> {
         if groups.is_empty() {

@@ -14,6 +14,7 @@ use crate::scim::{Handle, Kind, Resource};
 use super::configured::Generation;
 use super::ids::Instance;
 use super::keys::{self, Key, tag};
+use super::moved::Moved;
 use super::policies::{Binding, Rescoped};
 use super::row::{self, RowRef, kind_byte};
 use super::tables::{
@@ -72,6 +73,8 @@ pub(super) struct Transaction<'t> {
     pub(super) bindings: Option<Vec<Binding>>,
     /// Whose scope the change set that is being performed changed.
     pub(super) rescoped: Rescoped,
+    /// The memberships that it moved.
+    pub(super) moved: Moved,
     /// A sweep or a set has begun, or can go on.
     pub(super) begun: bool,
 }
@@ -103,6 +106,7 @@ impl<'t> Transaction<'t> {
             doubtful: BTreeSet::new(),
             bindings: None,
             rescoped: Rescoped::default(),
+            moved: Moved::default(),
             begun: false,
         })
     }
@@ -215,6 +219,16 @@ impl<'t> Transaction<'t> {
         let had = self.keys.remove(key)?.is_some();
         self.written += u64::from(had);
         Ok(had)
+    }
+
+    /// Drops a key. What stood under it, if there was one: nothing of a damaged row, which goes all the same.
+    pub(super) fn take_key(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Trouble> {
+        let Some(stored) = self.keys.remove(key)? else {
+            return Ok(None);
+        };
+        self.written += 1;
+        let value = tables::unseal(Seal::Key, key, stored.value());
+        Ok(Some(value.map(<[u8]>::to_vec).unwrap_or_default()))
     }
 
     /// At most `limit` keys that start with `prefix`.

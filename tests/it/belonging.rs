@@ -61,7 +61,7 @@ pub(crate) async fn patch(house: &House, path: &str, operations: Value) {
     house.settled().await;
 }
 
-async fn add(house: &House, group: &str, members: &[&str]) {
+pub(crate) async fn add(house: &House, group: &str, members: &[&str]) {
     let operation = json!([{"op": "add", "path": "members", "value": values(members)}]);
     patch(house, &format!("/Groups/{group}"), operation).await;
 }
@@ -71,7 +71,7 @@ pub(crate) async fn remove(house: &House, group: &str, members: &[&str]) {
     patch(house, &format!("/Groups/{group}"), operation).await;
 }
 
-fn all(ids: &[String]) -> Vec<&str> {
+pub(crate) fn all(ids: &[String]) -> Vec<&str> {
     ids.iter().map(String::as_str).collect()
 }
 
@@ -93,7 +93,7 @@ fn accounts(house: &House) -> usize {
     house.sandbox.state().accounts().len()
 }
 
-fn held(house: &House) -> u64 {
+pub(crate) fn held(house: &House) -> u64 {
     let engine = house.serving.gateway.engine().unwrap();
     let view = engine.store.view().unwrap();
     assert!(view.sets("zoom").unwrap().is_empty(), "a set was left");

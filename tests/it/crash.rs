@@ -7,7 +7,7 @@
 //! its person back after every restart. `USHER_SEED` gives another seed than [`SEED`].
 
 mod people;
-mod process;
+pub(crate) mod process;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

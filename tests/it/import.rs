@@ -32,7 +32,7 @@ fn with_tables(tables: &str) -> Plan {
     }
 }
 
-fn body(name: &str) -> Value {
+pub(crate) fn body(name: &str) -> Value {
     json!({
         "schemas": [CORE_USER], "userName": format!("{name}@example.com"), "displayName": name, "title": "Dr",
         "name": {"givenName": name, "familyName": "Test"},
@@ -41,7 +41,7 @@ fn body(name: &str) -> Value {
 }
 
 /// An account that is there already. Its id.
-fn account(house: &House, body: &Value) -> String {
+pub(crate) fn account(house: &House, body: &Value) -> String {
     made(house.sandbox.state(), "/Users", body)
 }
 
@@ -57,7 +57,7 @@ fn accounts(house: &House, prefix: &str, count: usize) -> Vec<String> {
 }
 
 /// A group that is there already.
-fn group_there(house: &House, name: &str, members: &[String]) -> String {
+pub(crate) fn group_there(house: &House, name: &str, members: &[String]) -> String {
     let state = house.sandbox.state();
     let body = json!({"schemas": [CORE_GROUP], "displayName": name});
     let id = made(state, "/Groups", &body);
@@ -74,7 +74,7 @@ fn encoded(id: &str) -> String {
 }
 
 /// Imports, to its end.
-async fn import(house: &House, claim: bool) -> Import {
+pub(crate) async fn import(house: &House, claim: bool) -> Import {
     let engine = house.serving.gateway.engine().unwrap();
     let application = engine.applications[0].clone();
     let number = engine.begin_import(&application, claim).await.unwrap();

@@ -1,5 +1,10 @@
 //! What a client did by mistake is undone: people, licences and all, at the pace of the queue.
 
+mod created;
+mod groups;
+mod kill;
+
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -50,12 +55,21 @@ fn until(house: &House) -> String {
 
 /// Runs the command against the house's socket. Its lines, and its exit code.
 async fn undo(house: &House, since: &str, until: &str, more: &[&str]) -> (Vec<Value>, Option<i32>) {
+    let more: Vec<String> = [&["--since", since, "--until", until], more]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    run(house.folder(), &more).await
+}
+
+/// The same against the socket in any folder.
+async fn run(folder: &Path, more: &[String]) -> (Vec<Value>, Option<i32>) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_usher"));
     command
         .args(["undo", "--client", "okta", "--format", "json"])
-        .args(["--since", since, "--until", until])
         .arg("--socket")
-        .arg(house.folder().join("usher.sock"))
+        .arg(folder.join("usher.sock"))
         .args(more)
         .stdin(std::process::Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output())
@@ -69,6 +83,12 @@ async fn undo(house: &House, since: &str, until: &str, more: &[&str]) -> (Vec<Va
 
 fn count(lines: &[Value], step: &str) -> usize {
     lines.iter().filter(|line| line["step"] == step).count()
+}
+
+/// How many members are put in, and taken out.
+fn moved(lines: &[Value]) -> (u64, u64) {
+    let sum = |name: &str| lines.iter().filter_map(|line| line[name].as_u64()).sum();
+    (sum("put_in"), sum("taken_out"))
 }
 
 fn done(lines: &[Value]) -> usize {
@@ -163,6 +183,52 @@ async fn what_was_changed_since_or_is_not_shown_is_told_and_left() {
     replace(&house, &ids[0], "displayName", json!("Right")).await;
     house.settled().await;
 
-    let (undone, code) = undo(&house, &since, &until, &["--yes", "--until", &until]).await;
-    let _ = (undone, code);
+    let (undone, code) = undo(&house, &since, &until, &["--yes"]).await;
+    assert_eq!((undone.len(), code), (4, Some(0)));
+    let told = |id: &String| {
+        let mut lines = undone.iter();
+        lines.find(|line| line["id"] == **id).unwrap().clone()
+    };
+    let first = told(&ids[0]);
+    assert_eq!(
+        (&first["step"], &first["done"]),
+        (&json!("restore"), &json!(true))
+    );
+    assert_eq!(first["attributes"], json!(["active"]));
+    assert_eq!(first["reason"], "changed since: displayName");
+    let second = told(&ids[1]);
+    assert_eq!(second["step"], "not_undone");
+    assert_eq!(second["reason"], "the journal does not show title");
+    assert_eq!(told(&ids[2])["done"], true);
+    let made = undone.iter().find(|line| line["user"] == "new@example.com");
+    assert_eq!(made.unwrap()["step"], "not_undone");
+    let read = house.ask("GET", &format!("/Users/{}", ids[0]), None).await;
+    assert_eq!(read.body["displayName"], "Right");
+    assert_eq!(read.body["active"], true);
+    house.settled().await;
+    // The new one is no Employee, and as active as they are.
+    assert_eq!(licensed(&house), 4);
+}
+
+#[tokio::test]
+async fn a_name_is_given_up_before_it_is_taken() {
+    // Nobody has an account: the application has a say in names, too.
+    let house = House::with(crate::belonging::plan(&["Nobody"], TABLES)).await;
+    let ids = people(&house, 2).await;
+    house.later(Duration::from_secs(60)).await;
+    let since = house.clock.now().rfc3339();
+    let path = format!("/Users/{}", ids[0]);
+    house.ask("DELETE", &path, None).await.expect(204);
+    house.settled().await;
+    replace(&house, &ids[1], "userName", json!("p00@example.com")).await;
+    house.settled().await;
+    let both = |lines: &[Value]| (count(lines, "restore"), count(lines, "recreate"));
+    let (shown, _) = undo(&house, &since, &until(&house), &[]).await;
+    assert_eq!(both(&shown), (1, 1), "{shown:?}");
+    let (undone, code) = undo(&house, &since, &until(&house), &["--yes"]).await;
+    assert_eq!((both(&undone), done(&undone), code), ((1, 1), 2, Some(0)));
+    let read = house.ask("GET", &format!("/Users/{}", ids[1]), None).await;
+    assert_eq!(read.body["userName"], "p01@example.com");
+    let all = house.ask("GET", "/Users", None).await;
+    assert_eq!(all.body["totalResults"], 2);
 }

@@ -7,6 +7,7 @@ mod configured;
 mod journal;
 mod migration;
 mod model;
+mod moved;
 mod policies;
 mod reads;
 mod recovery;
