@@ -16,8 +16,10 @@ use usher::scim::{Kind, Resource};
 use usher::settle::{Comparison, Reconciled};
 use usher::store::{Import, Key, Lookup};
 
-use crate::house::{Answer, House, PATIENCE, Plan};
+use crate::applications::scim2_server;
+use crate::house::{Answer, House, Knock, PATIENCE, Plan, TOKEN};
 use crate::process::{Ended, Site, run};
+use crate::several::one_more;
 
 const CORE_USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 const CORE_GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
@@ -1139,4 +1141,94 @@ async fn a_list_that_is_too_short_is_not_believed() {
     assert!(why.contains("50 were there the last time"), "{why}");
     house.settled().await;
     assert_eq!(writing_calls(&house), before);
+}
+
+/// A SCIM server that is none of ours, as its user would: taken in, claimed by a client's write, compared, mended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_server_is_taken_in_and_compared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some((_peer, base)) = scim2_server(&folder).await else {
+        return;
+    };
+    let shop = Knock::at(base.clone());
+    let mut ids = Vec::new();
+    for name in ["ada", "bob", "eve"] {
+        let made = shop.ask("POST", "/Users", Some(&body(name))).await;
+        ids.push(made.expect(201).id());
+    }
+    let staff = json!({"schemas": [CORE_GROUP], "displayName": "Staff", "members": [{"value": ids[0]}]});
+    shop.ask("POST", "/Groups", Some(&staff)).await.expect(201);
+    let all = async || {
+        let users = shop.ask("GET", "/Users", None).await.expect(200).body;
+        let groups = shop.ask("GET", "/Groups", None).await.expect(200).body;
+        (users["Resources"].clone(), groups["Resources"].clone())
+    };
+    let before = all().await;
+
+    let fast = "lookup_lag = \"0s\"\n[application.pace]\nlight = { per_second = 100000 }\nmedium = { per_second = 100000 }";
+    let tables = one_more("shop", "scim", &base, fast);
+    let house = House::with(Plan {
+        sandbox: Options {
+            token: TOKEN.to_owned(),
+            ..Options::default()
+        },
+        ..with_tables(&tables)
+    })
+    .await;
+    house.settled().await;
+    let ended = usher(&house, "import shop --format json").await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let import: Import = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(users(&import), [3, 0, 3, 0]);
+    assert_eq!((import.groups.found, import.groups.created), (1, 1));
+    assert_eq!(all().await, before, "importing changes nothing there");
+    let linked = here(&house, "ada");
+    let linked = linked.link("shop").expect("a link");
+    assert_eq!(linked.origin, Origin::Imported);
+    assert_eq!(linked.remote_id.as_deref(), Some(ids[0].as_str()));
+    assert_eq!(writing_calls(&house), 0, "nobody's is given to another");
+    let same = usher(&house, "reconcile shop").await;
+    assert_eq!(same.code, 0, "{}{}", same.out, same.err);
+
+    // A client's first write claims: what it says goes there, and to the other application, as for anybody's.
+    let named = json!([{"op": "replace", "path": "displayName", "value": "Ada King"}]);
+    let path = format!("/Users/{}", here(&house, "ada").id.as_str());
+    patch(&house, &path, named).await.expect(200);
+    until_idle(&house, &["zoom", "shop"]).await;
+    let there = format!("/Users/{}", ids[0]);
+    let ada = shop.ask("GET", &there, None).await.expect(200).body;
+    assert_eq!(ada["displayName"], "Ada King");
+    assert_eq!(house.sandbox.state().accounts().len(), 1);
+
+    // Somebody changes it there by hand, and makes one more.
+    let other = json!({"schemas": [PATCH], "Operations": [{"op": "replace", "path": "displayName", "value": "Eve"}]});
+    shop.ask("PATCH", &there, Some(&other)).await.expect(204);
+    let guest = shop.ask("POST", "/Users", Some(&body("guest"))).await;
+    guest.expect(201);
+    let told = usher(&house, "reconcile shop --fix --format json").await;
+    assert_eq!(told.code, 1, "{}", told.err);
+    let found: Reconciled = serde_json::from_str(&told.out).unwrap();
+    assert_eq!((found.drifted.count, found.foreign.count), (1, 1));
+    until_idle(&house, &["zoom", "shop"]).await;
+    let ada = shop.ask("GET", &there, None).await.expect(200).body;
+    assert_eq!(ada["displayName"], "Ada King");
+    let users = shop.ask("GET", "/Users", None).await.expect(200).body;
+    assert_eq!(users["totalResults"], 4);
+}
+
+/// Waits, while the clock goes on, until nothing is due in these applications.
+async fn until_idle(house: &House, applications: &[&str]) {
+    let engine = house.serving.gateway.engine().unwrap();
+    let idle = async {
+        loop {
+            let view = engine.store.view().unwrap();
+            let marks = applications.iter().map(|name| view.mark_count(name).unwrap());
+            if marks.sum::<u64>() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            house.clock.advance(Duration::from_millis(5));
+        }
+    };
+    tokio::time::timeout(PATIENCE, idle).await.expect("it ends");
 }

@@ -22,7 +22,7 @@ fn user(name: &str) -> Value {
 }
 
 /// One more application, behind those of the plan.
-fn one_more(name: &str, profile: &str, base_url: &str, more: &str) -> String {
+pub(crate) fn one_more(name: &str, profile: &str, base_url: &str, more: &str) -> String {
     format!(
         "[[application]]\nname = \"{name}\"\nprofile = \"{profile}\"\nbase_url = \"{base_url}\"\ncredentials = {{ kind = \"bearer\", token = {{ env = \"TOKEN\" }} }}\n{more}\n"
     )

@@ -113,6 +113,34 @@ fn run(act: Act, link: Option<Link>, knowing: Capabilities, answers: Vec<Answer>
     }
 }
 
+/// What is wanted is what was sent last, and somebody else's value stands there: a lost change that was taken back, or an
+/// administrator's.
+#[test]
+fn what_is_in_doubt_is_written_whole_once_it_is_read() {
+    let mut link = linked(Some(Value::Object(account()))).unwrap();
+    link.uncertain = Some(crate::provision::link::Uncertain {
+        intended: NOW,
+        sent: NOW,
+    });
+    let update = || Act::Update { account: account() };
+    let shown = |display: &str| {
+        reply(
+            200,
+            json!({"id": "7", "userName": "ada@x.example", "displayName": display, "active": true}),
+        )
+    };
+    let tried = Capabilities::default();
+    let answers = vec![shown("Eve"), done()];
+    let ran = run(update(), Some(link.clone()), tried, answers);
+    assert_eq!(ran.calls, ["GET /Users/7", "PATCH /Users/7"]);
+    let operations = ran.bodies[0]["Operations"].as_array().unwrap();
+    let named = json!({"op": "replace", "path": "displayName", "value": "Ada"});
+    assert!(operations.contains(&named), "{operations:?}");
+    assert_eq!(ran.outcome.end, End::Done);
+    let ran = run(update(), Some(link), tried, vec![shown("Ada")]);
+    assert_eq!(ran.calls, ["GET /Users/7"], "it is as it should be");
+}
+
 #[test]
 fn what_changed_is_patched_and_what_is_not_taken_is_put_back_whole() {
     let update = || Act::Update { account: account() };
