@@ -60,7 +60,7 @@ impl World {
             "displayName": format!("Person {person} v{}", after.version),
             "name": { "givenName": format!("P{person}"), "familyName": "Person" },
             "emails": [{ "type": "work", "primary": true, "value": name }],
-            "title": format!("T{}", after.version % 3), "active": after.active,
+            "title": format!("T{}", after.title), "active": after.active,
         })
     }
 
@@ -102,14 +102,20 @@ impl World {
             return ask("POST", None, body, after);
         }
         match roll {
-            0..30 => {
+            0..12 => {
+                after.title = 1 - after.title;
+                let title = format!("T{}", after.title);
+                let body = patch(json!({ "op": "replace", "path": "title", "value": title }));
+                ask("PATCH", id, body, after)
+            }
+            12..32 => {
                 after.version += 1;
                 let display = format!("Person {person} v{}", after.version);
                 let body =
                     patch(json!({ "op": "replace", "path": "displayName", "value": display }));
                 ask("PATCH", id, body, after)
             }
-            30..50 => {
+            32..50 => {
                 after.version += 1;
                 after.active |= self.dice.percent(60);
                 let body = self.whole(person, &after);

@@ -270,6 +270,7 @@ impl Play {
             removed: BTreeSet::new(),
             foreign: BTreeSet::new(),
             seen: BTreeMap::new(),
+            drops_titles: silent && name == "zoom",
             late: Vec::new(),
             unwanted: BTreeMap::new(),
             domains: Vec::new(),

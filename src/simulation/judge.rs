@@ -43,14 +43,17 @@ impl World {
         for person in 1..self.people.names.len() {
             let user_name = self.people.names[person].clone();
             let theirs: Vec<&There> = accounts.iter().filter(|it| it.name == user_name).collect();
-            let version = self.people.all[person].may_be[0].version;
+            let state = &self.people.all[person].may_be[0];
+            let (version, title) = (state.version, format!("T{}", state.title));
+            let drops_titles = self.applications[at].drops_titles;
             let handle = self.people.all[person]
                 .id
                 .as_ref()
                 .and_then(|id| view.find(&Key::Id(Kind::User, id)).ok()?);
             if self.wanted(at, person, &in_groups) {
                 let is_well = matches!(theirs.as_slice(), [it] if it.active && !it.pending
-                    && it.display.ends_with(&format!(" v{version}")));
+                    && it.display.ends_with(&format!(" v{version}"))
+                    && (drops_titles || it.title == title));
                 let link = handle.and_then(|it| view.resource(it).ok()?);
                 let untaken = |link: &Link| link.untaken.is_some();
                 if !is_well
@@ -64,7 +67,7 @@ impl World {
                 } else if !is_well {
                     let mark = handle.and_then(|it| view.mark(it, name).ok()?);
                     let link = link.and_then(|it| it.link(name).cloned());
-                    self.breaks(format!("{name}: {user_name} should be there with v{version}, and there is {theirs:?}; {link:?} {mark:?}"));
+                    self.breaks(format!("{name}: {user_name} should be there with v{version} {title}, and there is {theirs:?}; {link:?} {mark:?}"));
                 }
                 continue;
             }

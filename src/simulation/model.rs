@@ -13,6 +13,8 @@ pub(super) struct Person {
     pub(super) exists: bool,
     pub(super) active: bool,
     pub(super) version: u64,
+    /// One of two: what comes back to a former value is another change than what is new.
+    pub(super) title: u64,
 }
 
 /// A group, as clients left it.
@@ -67,6 +69,7 @@ impl People {
                 exists: false,
                 active: false,
                 version: 0,
+                title: 0,
             }],
             busy: false,
             id: None,
@@ -247,11 +250,15 @@ impl World {
                     .as_deref()
                     .and_then(version_of)
                     .unwrap_or(0),
+                title: u64::from(text("title").as_deref() == Some("T1")),
             };
             let known = &mut self.people.all[person];
             let fits = |state: &Person| {
                 state.exists == is.exists
-                    && (!is.exists || (state.active == is.active && state.version == is.version))
+                    && (!is.exists
+                        || (state.active == is.active
+                            && state.version == is.version
+                            && state.title == is.title))
             };
             if known.may_be.iter().any(fits) {
                 let version = known.may_be.iter().map(|it| it.version).max().unwrap_or(0);

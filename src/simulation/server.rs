@@ -45,6 +45,7 @@ pub(super) struct There {
     pub(super) active: bool,
     pub(super) pending: bool,
     pub(super) display: String,
+    pub(super) title: String,
     pub(super) members: BTreeSet<String>,
 }
 
@@ -239,6 +240,7 @@ impl Server {
             active: account.attributes.get("active") != Some(&Value::Bool(false)),
             pending: false,
             display: text(account.attributes.get("displayName")),
+            title: text(account.attributes.get("title")),
             members: BTreeSet::new(),
         });
         all.collect()
@@ -252,6 +254,7 @@ impl Server {
             active: true,
             pending: false,
             display: group.name.clone(),
+            title: String::new(),
             members: group.members.clone(),
         });
         all.collect()

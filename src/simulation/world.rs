@@ -48,6 +48,8 @@ pub(super) struct Application {
     pub(super) seen: BTreeMap<String, (String, bool)>,
     /// Accounts that are nobody's of ours.
     pub(super) foreign: BTreeSet<String>,
+    /// Titles are accepted there and not applied.
+    pub(super) drops_titles: bool,
     /// Calls that take effect later.
     pub(super) late: Vec<(Timestamp, Call)>,
     /// When each person last was, or may have been, somebody that the application should not have.
@@ -125,6 +127,10 @@ impl Place {
                         .as_str()
                         .unwrap_or_default()
                         .to_owned(),
+                    title: account.user["title"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
                     members: BTreeSet::new(),
                 });
                 all.collect()
@@ -142,6 +148,7 @@ impl Place {
                     active: true,
                     pending: false,
                     display: group.display_name,
+                    title: String::new(),
                     members: group.members.into_iter().collect(),
                 });
                 all.collect()

@@ -1156,7 +1156,8 @@ async fn a_foreign_server_is_taken_in_and_compared() {
         let made = shop.ask("POST", "/Users", Some(&body(name))).await;
         ids.push(made.expect(201).id());
     }
-    let staff = json!({"schemas": [CORE_GROUP], "displayName": "Staff", "members": [{"value": ids[0]}]});
+    let staff =
+        json!({"schemas": [CORE_GROUP], "displayName": "Staff", "members": [{"value": ids[0]}]});
     shop.ask("POST", "/Groups", Some(&staff)).await.expect(201);
     let all = async || {
         let users = shop.ask("GET", "/Users", None).await.expect(200).body;
@@ -1222,7 +1223,9 @@ async fn until_idle(house: &House, applications: &[&str]) {
     let idle = async {
         loop {
             let view = engine.store.view().unwrap();
-            let marks = applications.iter().map(|name| view.mark_count(name).unwrap());
+            let marks = applications
+                .iter()
+                .map(|name| view.mark_count(name).unwrap());
             if marks.sum::<u64>() == 0 {
                 return;
             }
