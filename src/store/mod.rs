@@ -27,6 +27,7 @@ mod marker;
 mod marks;
 mod migrate;
 mod open;
+mod patience;
 mod policies;
 mod queue;
 mod read_only;

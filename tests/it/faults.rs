@@ -1,0 +1,3 @@
+//! What goes wrong around the gateway.
+
+mod waiting;
