@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::{Health, rate::Pace};
 use crate::clock::Timestamp;
 
-/// A class's rest that is over sooner than this many milliseconds is not worth a row: no start is as quick.
-const SHORT: u64 = 3_000;
-
 /// What a gate knows, as far as the next one has to know it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Patience {
@@ -73,13 +70,13 @@ impl Patience {
     }
 
     /// Whether a restart that knew `stored` alone would call where it must not, or be shy where it need not. What is over
-    /// before a restart could be is left out, so that an application that is well costs no row.
+    /// already is left out, so that an application that is well costs no row.
     #[must_use]
     pub fn is_news(&self, stored: &Self, now: Timestamp) -> bool {
         let fails = |one: &Self| one.failures > 0;
         let longer = self.not_before > stored.not_before && self.not_before > now;
         let rests = |mine: &Rests, stored: &Rests| {
-            let longer = mine.not_before.0 > stored.not_before.0.max(now.0.saturating_add(SHORT));
+            let longer = mine.not_before > stored.not_before.max(now);
             // More than was granted before shows with the next answer; less has to be known before the next call.
             let less = mine
                 .granted
@@ -130,12 +127,7 @@ mod tests {
                 failing,
                 true,
             ),
-            (
-                "a second's rest",
-                light(rests(1_001_000, None)),
-                well,
-                false,
-            ),
+            ("a second's rest", light(rests(1_001_000, None)), well, true),
             ("half a minute", light(rests(1_030_000, None)), well, true),
             (
                 "half a minute, as is known",
