@@ -194,6 +194,9 @@ struct Occasion {
 /// as long, and its own patience is some seconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long one call may take, from connecting to the last byte of its answer: what drips is given up.
+const CALL: Duration = Duration::from_secs(30);
+
 /// The way of one exchange's calls: whose turn they take, until when, and which were made.
 struct Passage {
     turn: Turn,
@@ -525,7 +528,8 @@ impl Engine {
             };
             passage.turn = Turn::Underway;
             let asked = self.clock.now();
-            let calling = application.upstream.call(&call, passage.deadline);
+            let deadline = passage.deadline.min(asked.plus(CALL));
+            let calling = application.upstream.call(&call, deadline);
             // It may have been sent: nobody knows.
             let Called { answer, ms, again } = match self.unless_cut(calling).await {
                 Some(called) => called,
