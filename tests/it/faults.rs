@@ -159,6 +159,7 @@ const TABLE: &[Shown] = &[
         expected: "memory is bounded, no call and no token goes elsewhere, and it is not taken for done",
         tests: &[
             "whatever_an_application_answers_no_call_goes_elsewhere",
+            "one_account_that_is_answered_to_two_creates_stays_the_firsts",
             "what_may_have_been_seen_is_lost",
             "whole_answers_are_replies_redirects_too",
             "an_answer_that_costs_too_much_to_read_is_not_read",

@@ -147,7 +147,7 @@ async fn what_an_application_missed_for_an_hour_comes_in_order() {
     let drained = async {
         while marks() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            clock.advance(Duration::from_millis(200));
+            clock.advance(SECOND * 2);
         }
     };
     if tokio::time::timeout(PATIENCE, drained).await.is_err() {
@@ -414,4 +414,30 @@ async fn a_voided_token_is_renewed_once_for_all_workers_and_then_they_stop() {
     say(&format!(
         "a voided token under 16 workers: {renewed} renewal; refused for good: {calls} calls and {more} tokens in five minutes"
     ));
+}
+
+/// An application that answers a create with an account that another one has: it stays theirs, and whoever asked is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_account_that_is_answered_to_two_creates_stays_the_firsts() {
+    let account = json!({"id": "same", "userName": "first@x.example", "active": true});
+    let account = account.to_string();
+    let app = Peer::new(move |head| match head.starts_with("POST") {
+        true => http("201 Created", &account),
+        false => http("200 OK", &account),
+    })
+    .await;
+    let text = config(&format!("{}/scim2", app.url), BEARER, "");
+    let gateway = Standing::new(&text, tempfile::tempdir().expect("a folder")).await;
+    gateway.create("first@x.example").await;
+    for _ in 0..2 {
+        let second = user("second@x.example");
+        let answer = gateway.knock.ask("POST", "/Users", Some(&second)).await;
+        let body = answer.expect(409).body;
+        assert_eq!(body["scimType"], "uniqueness", "{body}");
+        let detail = body["detail"].to_string();
+        assert!(detail.contains("first@x.example"), "{detail}");
+    }
+    let list = gateway.knock.ask("GET", "/Users", None).await.expect(200);
+    assert_eq!(list.body["totalResults"], 1);
+    assert!(gateway.serving.drain().await.whole);
 }
