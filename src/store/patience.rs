@@ -82,3 +82,42 @@ impl View {
         Ok(row.filter(|row| row.way == way).map(|row| row.patience))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_written_with_the_next_commit_or_when_somebody_asks_and_holds_for_its_way_alone() {
+        let store = Store::inline_memory().expect("memory");
+        let known = |way: &str| {
+            let view = store.view().expect("a view");
+            view.patience("zoom", way).expect("readable")
+        };
+        let fails = |failures| Patience {
+            failures,
+            ..Patience::default()
+        };
+        store.remember("zoom", "https://one", fails(1));
+        store.remember("zoom", "https://one", fails(2));
+        assert_eq!(known("https://one"), None, "it waits");
+        store.write_notes();
+        assert_eq!(known("https://one"), Some(fails(2)), "the newest");
+        assert_eq!(known("https://another"), None);
+        let commits = store.statistics().commits;
+        store.write_notes();
+        assert_eq!(store.statistics().commits, commits, "nothing waits");
+        // What a transaction that was given up had taken is not lost, and not newer than what came since.
+        let unwritten = &store.0.unwritten;
+        store.remember("zoom", "https://one", fails(3));
+        store.remember("wiki", "https://wiki", fails(1));
+        let taken = unwritten.take();
+        store.remember("zoom", "https://one", fails(4));
+        unwritten.put_back(taken);
+        store.write_notes();
+        assert_eq!(known("https://one"), Some(fails(4)));
+        let view = store.view().expect("a view");
+        let wiki = view.patience("wiki", "https://wiki");
+        assert_eq!(wiki.expect("readable"), Some(fails(1)));
+    }
+}

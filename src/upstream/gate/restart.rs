@@ -59,3 +59,79 @@ impl State {
         Patience::of(self.health, self.since, light, medium)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::config::shape;
+    use crate::provision::pace::Heard;
+    use crate::upstream::gate::Turn;
+
+    fn gate(clock: &Clock) -> Gate {
+        let pace = shape::Pace {
+            light: 10,
+            medium: 10,
+            concurrency: 4,
+        };
+        Gate::new(&pace, clock.clone())
+    }
+
+    /// Whether a call goes at once, and whether it finds out.
+    async fn goes(gate: &Gate, clock: &Clock) -> Option<bool> {
+        let now = clock.now();
+        let passed = gate.pass(
+            Class::Light,
+            Turn::Inline,
+            now.plus(Duration::from_millis(1)),
+        );
+        passed.await.ok().map(|permit| permit.probes())
+    }
+
+    #[tokio::test]
+    async fn the_next_gate_waits_as_long_and_then_asks_once() {
+        let clock = Clock::manual(Timestamp(1_000_000));
+        let first = gate(&clock);
+        assert!(first.news().is_some(), "nobody knows what is stored");
+        assert_eq!(first.news(), None, "once");
+        let passed = first.pass(Class::Light, Turn::Inline, Timestamp(1_000_001));
+        let permit = passed.await.expect("it is open");
+        let asked = Heard::Unavailable(Some(Duration::from_secs(60)));
+        let _down = permit.heard(&asked, Some(503), Some(7));
+        let known = first.news().expect("it asked to be left alone");
+        let next = gate(&clock);
+        next.resume(&known);
+        assert_eq!(next.news(), None, "it is stored");
+        let seen = next.snapshot(clock.now());
+        assert_eq!(seen.left_alone_until, Some(Timestamp(1_060_000)));
+        assert_eq!((seen.failures, seen.light.granted), (1, Some(7)));
+        assert_eq!(goes(&next, &clock).await, None);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(goes(&next, &clock).await, Some(true));
+        // A clock that stood wrong when it was stored makes nobody wait for ever.
+        let far = Patience {
+            not_before: Timestamp::NEVER,
+            ..known
+        };
+        let next = gate(&clock);
+        next.resume(&far);
+        let until = next.snapshot(clock.now()).left_alone_until;
+        assert_eq!(until, Some(clock.now().plus(CAP)));
+    }
+
+    #[tokio::test]
+    async fn where_nobody_knows_how_it_was_one_call_finds_out() {
+        let clock = Clock::manual(Timestamp(1_000_000));
+        let gate = gate(&clock);
+        gate.doubt();
+        let passed = gate.pass(Class::Light, Turn::Inline, Timestamp(1_000_001));
+        let permit = passed.await.expect("at once");
+        assert!(permit.probes());
+        assert_eq!(goes(&gate, &clock).await, None, "one alone");
+        let _up = permit.heard(&Heard::Well, Some(200), None);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(goes(&gate, &clock).await, Some(false));
+    }
+}
