@@ -78,6 +78,7 @@ impl Application {
     fn new(
         config: &shape::Application,
         before: Option<&Arc<Self>>,
+        store: &Store,
         clock: &Clock,
     ) -> Result<Arc<Self>, String> {
         if let Some(before) = before.filter(|before| before.plan.config == *config) {
@@ -91,7 +92,7 @@ impl Application {
                 && before.credentials == config.credentials
                 && before.ca == config.ca
         };
-        let before = before.filter(same_way);
+        let (known, before) = (before.is_some(), before.filter(same_way));
         let upstream = match before {
             Some(before) => before.upstream.clone(),
             None => Upstream::new(config, clock.clone())
@@ -102,7 +103,9 @@ impl Application {
                 before.gate.retune(&config.pace);
                 before.gate.clone()
             }
-            None => Gate::new(&config.pace, clock.clone()),
+            // The way there was changed while we ran: whatever was heard was about another one.
+            None if known => Gate::new(&config.pace, clock.clone()),
+            None => resumed(config, store, clock),
         };
         Ok(Arc::new(Self {
             plan: plan::Application::compile(config.clone()),
@@ -111,6 +114,44 @@ impl Application {
             known: discover::Known::default(),
             reading,
         }))
+    }
+
+    /// Has stored what was heard of it, if a restart has to know that.
+    pub(crate) fn remember(&self, store: &Store) {
+        if let Some(patience) = self.gate.news() {
+            store.remember(self.plan.name(), &way(&self.plan.config), patience);
+        }
+    }
+}
+
+/// A gate that knows what was heard of the application before this process was.
+fn resumed(config: &shape::Application, store: &Store, clock: &Clock) -> Gate {
+    let gate = Gate::new(&config.pace, clock.clone());
+    let name = &config.name;
+    match store
+        .view()
+        .and_then(|view| view.patience(name, &way(config)))
+    {
+        Ok(Some(known)) => gate.resume(&known),
+        Ok(None) => {}
+        Err(fault) => {
+            tracing::error!(application = name, error = %fault, "it cannot be read how patient the application was: one call finds out");
+            gate.doubt();
+        }
+    }
+    gate
+}
+
+/// The way to an application, by what of it is no secret.
+fn way(config: &shape::Application) -> String {
+    let url = &config.base_url;
+    match &config.credentials {
+        shape::Credentials::Bearer(_) => url.clone(),
+        shape::Credentials::ServerToServer {
+            account_id,
+            client_id,
+            ..
+        } => format!("{url} {account_id} {client_id}"),
     }
 }
 
@@ -153,6 +194,9 @@ struct Occasion {
 /// as long, and its own patience is some seconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long one call may take, from connecting to the last byte of its answer: what drips is given up.
+const CALL: Duration = Duration::from_secs(30);
+
 /// The way of one exchange's calls: whose turn they take, until when, and which were made.
 struct Passage {
     turn: Turn,
@@ -190,10 +234,13 @@ struct Carried {
 impl Carried {
     /// Ends it with what it shows about the application. That it is left alone from now on is told once, and that it is not
     /// any more.
-    fn shows(self, application: &Application, heard: &pace::Heard) {
+    fn shows(self, store: &Store, application: &Application, heard: &pace::Heard) {
         let (name, status) = (application.plan.name(), self.status);
         let granted = pace::granted(&self.answer);
-        match self.permit.heard(heard, status, granted) {
+        let swing = self.permit.heard(heard, status, granted);
+        // Before the commit that records the answer is handed over, so that both are on disk together.
+        application.remember(store);
+        match swing {
             Swing::None => {}
             Swing::Down if matches!(status, Some(401 | 403)) => tracing::error!(
                 application = name,
@@ -245,7 +292,7 @@ impl Engine {
         let applications = config
             .applications
             .iter()
-            .map(|config| Application::new(config, None, &clock))
+            .map(|config| Application::new(config, None, &store, &clock))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             store,
@@ -274,7 +321,7 @@ impl Engine {
         for config in &config.applications {
             let mut all = self.applications.iter();
             let before = all.find(|application| application.plan.name() == config.name);
-            match Application::new(config, before, &self.clock) {
+            match Application::new(config, before, &self.store, &self.clock) {
                 Ok(application) => applications.push(application),
                 Err(mistake) => mistakes.push(mistake),
             }
@@ -431,7 +478,7 @@ impl Engine {
             match self.carry(application, call, &mut passage).await {
                 Ok(carried) => {
                     let heard = exchange.hear(&carried.answer, carried.at);
-                    carried.shows(application, &heard);
+                    carried.shows(&self.store, application, &heard);
                     application.known.learn(exchange.capabilities());
                 }
                 Err(Unmade::Late(why, wait)) => {
@@ -481,7 +528,8 @@ impl Engine {
             };
             passage.turn = Turn::Underway;
             let asked = self.clock.now();
-            let calling = application.upstream.call(&call, passage.deadline);
+            let deadline = passage.deadline.min(asked.plus(CALL));
+            let calling = application.upstream.call(&call, deadline);
             // It may have been sent: nobody knows.
             let Called { answer, ms, again } = match self.unless_cut(calling).await {
                 Some(called) => called,

@@ -31,6 +31,7 @@ impl Console {
             &self.clock,
         )
         .await;
+        application.remember(&engine.store);
         let trial = Trial::of(&name, &found);
         serde_json::to_vec(&trial).map_err(|why| Fault::Internal(why.to_string()))
     }

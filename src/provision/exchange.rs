@@ -147,6 +147,8 @@ enum At {
     /// It is put back.
     Rewrite(Change, Map<String, Value>),
     Post,
+    /// It was created, and whose it is has still to be asked: some answer with an account that was there.
+    Born(Box<Shown>),
     ReadNew,
     ReadBack,
     Activate,
@@ -302,7 +304,7 @@ impl<'a> Exchange<'a> {
                     })));
                 }
             },
-            At::Claim { shown, .. } => return Step::Claim(shown.id.clone()),
+            At::Claim { shown, .. } | At::Born(shown) => return Step::Claim(shown.id.clone()),
             At::Post => profile.create(&self.account()),
             At::ReadNew | At::ReadBack | At::Whole(_) => profile.read(id),
             At::Rewrite(change, whole) => profile.rewrite(id, whole, &self.ours(*change)),
@@ -385,12 +387,17 @@ impl<'a> Exchange<'a> {
 
     /// Hears whose the found account is: `Some(name)` names the resource that holds it.
     pub fn claimed(&mut self, other: Option<&str>) {
-        let At::Claim { quest, shown } = std::mem::replace(&mut self.at, At::End(End::Done)) else {
-            return;
+        let (quest, shown) = match std::mem::replace(&mut self.at, At::End(End::Done)) {
+            At::Claim { quest, shown } => (Some(quest), shown),
+            At::Born(shown) => (None, shown),
+            at => {
+                self.at = at;
+                return;
+            }
         };
         self.at = match other {
             // What was looked for to be taken away is somebody else's: ours never came to be, and theirs is not touched.
-            Some(_) if quest == Quest::Removal => {
+            Some(_) if quest == Some(Quest::Removal) => {
                 self.linked = false;
                 At::End(End::Done)
             }
@@ -399,13 +406,20 @@ impl<'a> Exchange<'a> {
                 detail: format!("the account belongs to {other} already"),
                 uniqueness: true,
             }),
-            None => self.found(quest, *shown),
+            None => match quest {
+                Some(quest) => self.found(quest, *shown),
+                None => self.born(*shown),
+            },
         };
     }
 
     /// Ends it from outside, between two calls: time is up, or the process drains.
     #[must_use]
     pub fn cut(mut self, why: &str) -> Outcome {
+        if let At::Born(shown) = &self.at {
+            let shown = shown.as_ref().clone();
+            self.at = self.born(shown);
+        }
         let end = match &self.at {
             At::End(end) => end.clone(),
             At::ReadNew => self.unseen(),
@@ -435,7 +449,7 @@ impl<'a> Exchange<'a> {
             At::LookUp { .. } if self.walk.is_some() => Aim::List,
             At::LookUp { .. } | At::Claim { .. } | At::End(_) => Aim::LookUp,
             At::ReadNew | At::ReadBack | At::Whole(_) => Aim::Read,
-            At::Post => Aim::Create,
+            At::Post | At::Born(_) => Aim::Create,
             At::Put | At::Rewrite(..) => Aim::Update,
             At::Activate | At::Deactivate => Aim::Switch,
             At::Delete => Aim::Delete,
@@ -526,7 +540,7 @@ impl<'a> Exchange<'a> {
                 self.effect = true;
                 At::End(End::Pending(detail))
             }
-            (At::Post, Heard::Account(shown)) => self.born(*shown),
+            (At::Post, Heard::Account(shown)) => At::Born(shown),
             (At::Post, Heard::Exists(_)) => self.look(Quest::Exists),
             (At::ReadNew, Heard::Account(shown)) => {
                 self.seen(&self.account(), &shown);

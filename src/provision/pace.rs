@@ -3,6 +3,7 @@
 //! Being unable ([`Health`]) is about the whole application and backs off; being asked to slow down ([`Limit`]) is no
 //! failure and is about one rate class ([`rate::Pace`]). [`crate::upstream::gate`] asks both and does the waiting.
 
+pub mod patience;
 pub mod rate;
 
 use std::time::Duration;

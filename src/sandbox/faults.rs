@@ -103,6 +103,11 @@ impl Faults {
         }
     }
 
+    /// Forgets those that wait.
+    pub(super) fn clear(&mut self) {
+        self.next.clear();
+    }
+
     /// Starts, replaces or ends the random mode.
     pub(super) fn set_chaos(&mut self, chaos: Option<Chaos>) {
         self.chaos = chaos;

@@ -146,6 +146,11 @@ impl State {
         self.lock().faults.set_chaos(chaos);
     }
 
+    /// Faults that wait are forgotten: what comes from now on is answered as usual, or as chaos has it.
+    pub fn mend(&self) {
+        self.lock().faults.clear();
+    }
+
     /// Calls that are held go on.
     pub fn release(&self) {
         self.0.released.send_replace(());

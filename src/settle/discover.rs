@@ -107,7 +107,7 @@ impl Engine {
                     (Answer::Reply { status: 403, .. }, ..) => pace::Heard::Well,
                     (_, Told::Unclear, heard) => heard,
                 };
-                carried.shows(application, &heard);
+                carried.shows(&self.store, application, &heard);
             }
         }
         known.capabilities()

@@ -279,7 +279,7 @@ impl GroupTurn<'_> {
             match engine.carry(self.application, call, &mut passage).await {
                 Ok(carried) => {
                     let heard = exchange.hear(&carried.answer, carried.at);
-                    carried.shows(self.application, &heard);
+                    carried.shows(&engine.store, self.application, &heard);
                 }
                 Err(Unmade::Late(why, wait)) => break exchange.put_off(&why, wait),
                 Err(Unmade::Stopping) => break exchange.cut(STOPPING),
@@ -358,7 +358,7 @@ impl GroupTurn<'_> {
             match engine.carry(self.application, call, &mut passage).await {
                 Ok(carried) => {
                     let heard = exchange.hear(&carried.answer);
-                    carried.shows(self.application, &heard);
+                    carried.shows(&engine.store, self.application, &heard);
                 }
                 Err(Unmade::Late(detail, wait)) => {
                     cut = Some(members::End::Limited { detail, wait });

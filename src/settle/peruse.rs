@@ -220,7 +220,7 @@ impl Engine {
                 Err(Unmade::Late(_, wait)) => wait,
                 Ok(carried) => {
                     let (heard, shows) = hear(application, look, &carried.answer);
-                    carried.shows(application, &shows);
+                    carried.shows(&self.store, application, &shows);
                     let Heard::Unavailable(detail) = heard else {
                         return Ok((heard, passage.calls));
                     };

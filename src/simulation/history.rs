@@ -353,10 +353,12 @@ impl Play {
             let mut world = at(&self.world);
             world.store = None;
             world.under_way = 0;
-            // What was heard of the applications is in memory only: a gateway that died does not know that it was told to
-            // wait, and hears it again.
-            for one in &mut world.applications {
-                one.told = [START; 2];
+            // What was heard of the applications is on disk with the commit that records the answer: a gateway that died
+            // before that hears it again.
+            if matches!(ended, Ended::Died) {
+                for one in &mut world.applications {
+                    one.told = [START; 2];
+                }
             }
             match ended {
                 Ended::Over => return self.events,

@@ -19,6 +19,7 @@ use super::configured::{Configuration, InForce};
 use super::ids::Instance;
 use super::keys;
 use super::moved::Moved;
+use super::patience::Unwritten;
 use super::reads::Waiting;
 use super::restored::{self, Restored};
 use super::sweep::SweepJob;
@@ -156,6 +157,8 @@ pub(super) struct Writer {
     pub(super) prune: Option<Timestamp>,
     /// Notes of reads that wait to be written.
     pub(super) notes: Waiting,
+    /// What is to be known of applications after a restart, and is not written yet.
+    pub(super) unwritten: Unwritten,
     /// Notes written since this started.
     pub(super) noted: u64,
     /// Left-over work met a damaged row: it is left alone until the next start, requests go on.
@@ -177,6 +180,7 @@ impl Writer {
             restored: None,
             prune: None,
             notes: Waiting::new(),
+            unwritten: Unwritten::default(),
             noted: 0,
             stuck: false,
         }
@@ -204,18 +208,20 @@ impl Writer {
         Ok(result)
     }
 
-    /// Does all of a batch in one transaction, and writes notes of reads that wait; of an empty batch only those, if
-    /// there are any. An error means that the engine failed and nobody knows what is on disk.
+    /// Does all of a batch in one transaction, and writes what waits beside it: notes of reads, and what was heard of
+    /// applications; of an empty batch only that, if there is any. An error means that the engine failed and nobody knows what is on disk.
     pub(super) fn apply(
         &mut self,
         batch: &mut [Job],
     ) -> Result<Vec<Result<Done, CommitError>>, String> {
         let notes = self.notes.take();
-        if batch.is_empty() && notes.is_empty() {
+        let heard = self.unwritten.take();
+        if batch.is_empty() && notes.is_empty() && heard.is_empty() {
             return Ok(Vec::new());
         }
         let together = self.transact(|transaction| {
             transaction.put_notes(&notes)?;
+            transaction.put_patience(&heard)?;
             batch
                 .iter_mut()
                 .map(|job| match run(transaction, job) {
@@ -228,7 +234,10 @@ impl Writer {
         match together {
             Ok(_) => self.noted += notes.len() as u64,
             // Tried again below, without a neighbour.
-            Err(_) => self.notes.put_back(notes),
+            Err(_) => {
+                self.notes.put_back(notes);
+                self.unwritten.put_back(heard);
+            }
         }
         match (together, batch) {
             (Ok(results), _) => Ok(results),

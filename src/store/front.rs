@@ -16,6 +16,7 @@ use super::apply::Writer;
 use super::ids::Instance;
 use super::marker::Marker;
 use super::open::OpenError;
+use super::patience::Unwritten;
 use super::queue::Door;
 use super::reads::ReadNote;
 use super::tables::Trouble;
@@ -36,6 +37,7 @@ pub(super) struct Inner {
     pub(super) marker: Option<Marker>,
     pub(super) rolled_forward: usize,
     pub(super) notes: mpsc::Sender<ReadNote>,
+    pub(super) unwritten: Unwritten,
     /// Milliseconds. 0: reads are not noted.
     pub(super) keep_reads: AtomicU64,
 }
@@ -92,6 +94,7 @@ impl Store {
             last_commit: AtomicU64::new(0),
         });
         let notes = writer.notes.sender();
+        let unwritten = writer.unwritten.clone();
         let next_handle = AtomicU64::new(writer.head.next_handle);
         let door = match running {
             Running::Inline => Door::Inline(Box::new(Mutex::new(writer))),
@@ -117,6 +120,7 @@ impl Store {
             marker,
             rolled_forward,
             notes,
+            unwritten,
             keep_reads: AtomicU64::new(milliseconds(keep_reads)),
         })))
     }

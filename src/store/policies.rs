@@ -2,8 +2,8 @@
 //!
 //! A policy is bound to a group when one is first found that it names, and stays bound to it, whatever the group is called
 //! later: a rename in the identity provider must not empty an application. A group that is deleted leaves its policy
-//! bound to nothing until another one is named; a group counts from its first member on, because an empty one says
-//! nothing of anybody yet.
+//! bound to nothing until another one is named; a group counts from the first person in it on, or in a group in it, because
+//! one without people says nothing of anybody yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use crate::scim::{Handle, Kind, Resource};
 
 use super::change::Lane;
 use super::keys::{self, tag};
-use super::row::RowRef;
+use super::row::{RowRef, kind_byte};
 use super::tables::{self, STATE, Seal, Trouble, name};
 use super::transaction::{Transaction, from_json, json};
 use super::view::View;
@@ -33,7 +33,7 @@ pub struct Binding {
     pub group: Handle,
     /// Its displayName now, or when it was deleted.
     pub name: String,
-    /// It had a member since it was bound.
+    /// There was a person in it, or in a group in it, since it was bound.
     pub populated: bool,
     /// It was deleted, and no other one is named.
     pub deleted: bool,
@@ -115,7 +115,7 @@ impl Transaction<'_> {
             selector: selector.clone(),
             group: group.handle,
             name: group.title().to_owned(),
-            populated: self.has_members(group.handle)?,
+            populated: self.has_people(group.handle)?,
             deleted: false,
         })
     }
@@ -331,7 +331,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// A group of these applications had a member: its policy counts from now on, for everybody.
+    /// A group of these applications has a person: its policy counts from now on, for everybody.
     fn populate(&mut self, applications: BTreeSet<String>) -> Result<(), Trouble> {
         let empty: Vec<(usize, Handle)> = self
             .bindings()?
@@ -344,7 +344,7 @@ impl Transaction<'_> {
             .collect();
         let mut begin = BTreeSet::new();
         for (at, group) in empty {
-            if !self.has_members(group)? {
+            if !self.has_people(group)? {
                 continue;
             }
             if let Some(binding) = self.bindings()?.get_mut(at) {
@@ -359,6 +359,43 @@ impl Transaction<'_> {
             self.begin_sweep(&application, false)?;
         }
         Ok(())
+    }
+}
+
+/// So many members are looked at for a person in a group. In more groups than that without anybody nobody looks for one:
+/// they were not made a moment ago, and the safety limit is asked before anybody goes.
+const LOOKS: usize = 2_000;
+
+impl Transaction<'_> {
+    /// Whether there is a person in a group, or in a group in it, however deep; circles end.
+    fn has_people(&self, group: Handle) -> Result<bool, Trouble> {
+        let (mut seen, mut next) = (BTreeSet::from([group]), vec![group]);
+        let mut looks = 0;
+        while let Some(group) = next.pop() {
+            let prefix = keys::by_handle(tag::MEMBER, group);
+            let mut found = false;
+            tables::scan(&self.keys, Seal::Key, &prefix, &prefix, |key, value| {
+                looks += 1;
+                let member = Handle(keys::last_number(key));
+                // The edges of the dead are dropped in slices.
+                if self.is_live(member)? {
+                    let is_user = value.first() == Some(&kind_byte(Kind::User));
+                    found |= is_user;
+                    if !is_user && seen.insert(member) {
+                        next.push(member);
+                    }
+                }
+                Ok(if found || looks >= LOOKS {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
+            })?;
+            if found || looks >= LOOKS {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

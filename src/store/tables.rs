@@ -52,6 +52,8 @@ pub(super) mod name {
     pub(in crate::store) const SET: &str = "set/";
     /// One row an application that was imported follows this.
     pub(in crate::store) const IMPORT: &str = "import/";
+    /// One row an application that was called follows this.
+    pub(in crate::store) const PATIENCE: &str = "patience/";
     /// The groups that policies are bound to.
     pub(in crate::store) const POLICIES: &[u8] = b"policies";
 }

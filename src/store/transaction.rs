@@ -265,13 +265,6 @@ impl<'t> Transaction<'t> {
         *self.members.entry(group.0).or_default() += delta;
     }
 
-    /// Whether a group has members, those of this transaction counted.
-    pub(super) fn has_members(&self, group: Handle) -> Result<bool, Trouble> {
-        let stored = tables::read_number(&self.keys, &keys::by_handle(tag::MEMBERS, group))?;
-        let moved = self.members.get(&group.0).copied().unwrap_or(0);
-        Ok(stored.unwrap_or(0).saturating_add_signed(moved) > 0)
-    }
-
     // -- marks
 
     pub(super) fn mark(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Trouble> {

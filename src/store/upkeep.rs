@@ -37,10 +37,11 @@ impl Store {
         }
     }
 
-    /// Has the notes that wait written, if there are any. To be called each second: a commit takes notes along, but
-    /// there may be none. Inline it blocks on the disk.
+    /// Has the notes that wait written, and what was heard of applications, if there are any. To be called each second: a
+    /// commit takes them along, but there may be none. Inline it blocks on the disk.
     pub fn write_notes(&self) {
-        if self.0.notes.capacity() == self.0.notes.max_capacity() {
+        let noted = self.0.notes.capacity() < self.0.notes.max_capacity();
+        if !noted && self.0.unwritten.is_empty() {
             return;
         }
         match &self.0.door {

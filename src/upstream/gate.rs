@@ -16,6 +16,7 @@
 //!
 //! It does not call anybody. What an answer means for health and pace is [`crate::provision::pace`].
 
+mod restart;
 mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ use crate::bucket::Bucket;
 use crate::clock::{Clock, Timestamp};
 use crate::config::shape;
 use crate::provision::call::Class;
+use crate::provision::pace::patience::Patience;
 use crate::provision::pace::rate::{Pace, Rate};
 use crate::provision::pace::{Health, Heard};
 #[cfg(test)]
@@ -89,6 +91,8 @@ struct State {
     /// How many inline calls in a row passed the queued line.
     passed: [u32; CLASSES],
     classes: [Kept; CLASSES],
+    /// What the next gate will know; `None`: nobody knows what is stored.
+    stored: Option<Patience>,
     last: Option<Last>,
     /// Calls since the start, by class and in the order of [`OUTCOMES`].
     calls: [[u64; OUTCOMES.len()]; CLASSES],
@@ -138,6 +142,7 @@ impl Gate {
             waiting: Default::default(),
             passed: [0; CLASSES],
             classes: [Kept::new(pace.light), Kept::new(pace.medium)],
+            stored: None,
             last: None,
             calls: Default::default(),
         };

@@ -248,6 +248,46 @@ async fn a_group_that_is_not_known_gives_nothing_and_takes_nothing() {
     assert_eq!(active(&house), ["new"], "now it counts, for everybody");
 }
 
+/// A group in which there are only groups without people says as little as one without members, however it came to be.
+#[tokio::test]
+async fn a_group_of_empty_groups_waits_for_a_person() {
+    let house = House::new().await;
+    users(&house, "old", 3).await;
+    let new = user(&house, "new").await;
+    let everybody = ["new", "old0", "old1", "old2"];
+    let below = group(&house, "Below", &[]).await;
+    let inner = group(&house, "Inner", &[&below]).await;
+    // Bound when the configuration comes into force, and when the group is made.
+    let made = group(&house, "Made before", &[&inner]).await;
+    house
+        .reload(&plan(&["Made before", "Made after"], ""))
+        .await;
+    house.settled().await;
+    assert_eq!(
+        (active(&house), held(&house)),
+        (everybody.map(String::from).to_vec(), 0)
+    );
+    let after = group(&house, "Made after", &[&inner]).await;
+    house.settled().await;
+    // In a circle there is nobody either.
+    add(&house, &below, &[&made]).await;
+    let both = plan(&["Made before", "Made after"], "");
+    let house = house.restart_with(both).await;
+    house.settled().await;
+    assert_eq!(
+        (active(&house), held(&house)),
+        (everybody.map(String::from).to_vec(), 0)
+    );
+    // A person two groups down makes both count.
+    add(&house, &below, &[&new]).await;
+    house.settled().await;
+    assert_eq!(
+        (active(&house), held(&house)),
+        (vec![String::from("new")], 0),
+        "{after}"
+    );
+}
+
 #[tokio::test]
 async fn a_policy_stays_with_its_group_whatever_it_is_called() {
     let house = House::with(plan(&["Zoom"], "")).await;

@@ -380,6 +380,7 @@ async fn a_data_file_that_is_not_the_last_one_is_refused_until_a_person_accepts_
         create(&serving.scim(), "bob@example.com").await;
         assert_eq!(serving.terminate().code, 0);
         tamper();
+        let calls = site.sandbox.state().calls().len();
         for _again in 0..2 {
             let refused = site.run("serve");
             assert_eq!(refused.code, 65, "{doubt}: {}", refused.err);
@@ -389,6 +390,11 @@ async fn a_data_file_that_is_not_the_last_one_is_refused_until_a_person_accepts_
                 refused.err
             );
         }
+        assert_eq!(
+            site.sandbox.state().calls().len(),
+            calls,
+            "{doubt}: it sent"
+        );
         let serving = site.serve("--accept-store");
         let scim = serving.scim();
         let list = scim.ask("GET", "/Users", None).await.expect(200);

@@ -12,6 +12,7 @@ pub(crate) mod process;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use usher::journal::record::{Event, Status};
 use usher::journal::report::Query;
 use usher::sandbox::{AccountView, Chaos, Counts, Options, Quirks, Sandbox, State};
@@ -34,6 +35,9 @@ const LOST: u64 = 20;
 
 /// but not more often than this.
 const KILLS_AT_MOST: usize = 30;
+
+/// So many writes are acknowledged at least before each kill.
+const ACKNOWLEDGED: usize = 40;
 
 /// The sandbox's. The configuration's is a second: between the two lies the time that a call of a dead gateway may take to
 /// be read from its socket.
@@ -99,15 +103,19 @@ async fn kill_nine_loses_nothing_doubles_nobody_and_hides_no_operation() {
                 .lost_before
                 .min(posts(sandbox.state()).lost_after)
                 < LOST
-                // On a machine with other work a gateway hardly begins before it is killed.
-                || tally.acknowledged.len() < PEOPLE
                 || rolled_forward < 1))
     {
         let gateway = Process::start(folder.path(), sandbox.token()).await;
         rolled_forward += gateway.rolled_forward;
-        let writers = write(&mut people, &gateway.base);
-        // Not to be safe: the moment of the kill is what is random here.
-        tokio::time::sleep(Duration::from_millis(200 + dice.roll() % 700)).await;
+        let (acknowledged, mut so_far) = watch::channel(0);
+        let writers = write(&mut people, &gateway.base, &acknowledged);
+        // However fast the machine is: it is killed when so much is done, and then
+        let enough = ACKNOWLEDGED + usize::try_from(dice.roll() % 60).expect("a small number");
+        let done = so_far.wait_for(|so_far| *so_far >= enough);
+        let done = tokio::time::timeout(PATIENCE, done).await;
+        done.expect("writes are answered").expect("somebody writes");
+        // not as an answer leaves: the moment of the kill is what is random here.
+        tokio::time::sleep(Duration::from_millis(dice.roll() % 120)).await;
         gateway.kill();
         for writer in writers {
             let (person, counted) = tokio::time::timeout(PATIENCE, writer)
@@ -192,7 +200,7 @@ async fn kill_nine_loses_nothing_doubles_nobody_and_hides_no_operation() {
         "no kill hit a write between its intent and its commit"
     );
     assert!(
-        tally.acknowledged.len() >= PEOPLE,
+        tally.acknowledged.len() >= KILLS * ACKNOWLEDGED,
         "the writers hardly wrote"
     );
     assert_eq!(
@@ -205,11 +213,15 @@ async fn kill_nine_loses_nothing_doubles_nobody_and_hides_no_operation() {
 }
 
 /// Everybody's writer, until the gateway dies.
-fn write(people: &mut Vec<Person>, base: &str) -> Vec<tokio::task::JoinHandle<(Person, Tally)>> {
+fn write(
+    people: &mut Vec<Person>,
+    base: &str,
+    acknowledged: &watch::Sender<usize>,
+) -> Vec<tokio::task::JoinHandle<(Person, Tally)>> {
     let knock = Knock::at(base.to_owned());
     people
         .drain(..)
-        .map(|person| tokio::spawn(person.write(knock.clone())))
+        .map(|person| tokio::spawn(person.write(knock.clone(), acknowledged.clone())))
         .collect()
 }
 

@@ -197,7 +197,7 @@ const TABLE: &[(u16, Shown)] = &[
 ];
 
 /// The names of all test functions below a folder.
-fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
+pub(crate) fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

@@ -21,6 +21,7 @@ mod credentials;
 mod dialects;
 mod discovery;
 mod facts;
+mod faults;
 mod flows;
 mod framing;
 mod group_push;

@@ -212,6 +212,29 @@ impl Running {
         self.until(what, |said| said.contains(what).then_some(()));
     }
 
+    /// Waits until it has said this; false: it ended before.
+    pub(crate) fn says_or_ends(&self, what: &str) -> bool {
+        let (lock, more) = &*self.said;
+        let said = lock.lock().expect("no panic");
+        let over = |said: &mut (String, bool)| !said.0.contains(what) && !said.1;
+        let (said, _) = more
+            .wait_timeout_while(said, PATIENCE, over)
+            .expect("no panic");
+        said.0.contains(what)
+    }
+
+    /// Waits for the end; the exit code, or none where a signal ended it.
+    pub(crate) fn ended_somehow(mut self) -> Option<i32> {
+        let (lock, more) = &*self.said;
+        let said = lock.lock().expect("no panic");
+        let (said, _) = more
+            .wait_timeout_while(said, PATIENCE, |said| !said.1)
+            .expect("no panic");
+        assert!(said.1, "it does not end:\n{}", said.0);
+        drop(said);
+        self.child.wait().expect("a status").code()
+    }
+
     /// Sends SIGTERM; see [`Running::ended`].
     pub(crate) fn terminate(self) -> Ended {
         send_signal(self.child.id(), "TERM");

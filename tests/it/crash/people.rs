@@ -1,6 +1,7 @@
 //! People, what the directory may say of them, and the one writer that each of them has.
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::house::{Answer, Knock};
 
@@ -88,7 +89,11 @@ impl Person {
     }
 
     /// Reads them back and writes until the gateway dies.
-    pub(crate) async fn write(mut self, knock: Knock) -> (Self, Tally) {
+    pub(crate) async fn write(
+        mut self,
+        knock: Knock,
+        acknowledged: watch::Sender<usize>,
+    ) -> (Self, Tally) {
         let mut tally = Tally::default();
         if self.recall(&knock).await.is_err() {
             return (self, tally);
@@ -111,6 +116,7 @@ impl Person {
                         .acknowledged
                         .push(id.to_str().expect("an id").to_owned());
                     self.acknowledged(&ask, &answer);
+                    acknowledged.send_modify(|so_far| *so_far += 1);
                 }
             }
         }
