@@ -279,34 +279,16 @@ impl Course {
         });
     }
 
-    /// What the journal says of it.
-    fn take(&mut self, delivery: &Delivery) {
-        let Some(deed) = Deed::of(delivery.operation) else {
-            return;
-        };
-        let (code, reason) = (delivery.code.as_deref(), delivery.reason.as_deref());
-        let idle = deed == Deed::Update && !wrote(delivery);
-        match (delivery.status, code.unwrap_or_default()) {
-            // The delete is still to come, or something later took its place.
-            (_, "superseded") | (Status::Queued, "delete_after") => {}
-            (Status::Queued, _) => self.pending = Some(deed),
-            (Status::Skipped, code) => {
-                self.stops(code, reason, (code == "simulate").then_some(deed));
-            }
-            (Status::Failure, "missing") => self.stops("missing", reason, None),
-            (Status::Success, "unchanged") => self.rests(),
-            (Status::Success, _) if idle => self.rests(),
-            (
-                Status::Success
-                | Status::Warning
-                | Status::Failure
-                | Status::Held
-                | Status::Unknown,
-                _,
-            ) => {
+    fn hear(&mut self, event: Event<'_>) {
+        match event {
+            Event::Rests => self.rests(),
+            Event::Waits => {}
+            Event::Pends(deed) => self.pending = Some(deed),
+            Event::Does(deed, code, reason) => {
                 self.does(deed);
                 self.said(code, reason);
             }
+            Event::Stops(code, reason, simulated) => self.stops(code, reason, simulated),
         }
     }
 
@@ -326,6 +308,60 @@ impl Course {
     /// Whether the two come to the same: the same was done, or nothing was for the same reason.
     fn is_as(&self, other: &Self) -> bool {
         self.deeds == other.deeds && (!self.deeds.is_empty() || self.stopped == other.stopped)
+    }
+}
+
+/// What one record says of an account, or one plan.
+#[derive(Debug, Clone, Copy)]
+enum Event<'a> {
+    /// The account is as it should be.
+    Rests,
+    /// Something else comes later.
+    Waits,
+    /// It waits for the application.
+    Pends(Deed),
+    /// It was done, or tried: why.
+    Does(Deed, Option<&'a str>, Option<&'a str>),
+    /// It was not: the code, the reason, and what would be if the application were not only simulated.
+    Stops(&'a str, Option<&'a str>, Option<Deed>),
+}
+
+impl<'a> Event<'a> {
+    /// What the journal says; `None`: nothing of an account.
+    fn of(delivery: &'a Delivery) -> Option<Self> {
+        let deed = Deed::of(delivery.operation)?;
+        let (code, reason) = (delivery.code.as_deref(), delivery.reason.as_deref());
+        let idle = deed == Deed::Update && !wrote(delivery);
+        Some(match (delivery.status, code.unwrap_or_default()) {
+            // Something later took its place.
+            (_, "superseded") => return None,
+            (Status::Queued, "delete_after") => Self::Waits,
+            (Status::Queued, _) => Self::Pends(deed),
+            (Status::Skipped, code) => {
+                Self::Stops(code, reason, (code == "simulate").then_some(deed))
+            }
+            (Status::Failure, "missing") => Self::Stops("missing", reason, None),
+            (Status::Success, "unchanged") => Self::Rests,
+            (Status::Success, _) if idle => Self::Rests,
+            (
+                Status::Success
+                | Status::Warning
+                | Status::Failure
+                | Status::Held
+                | Status::Unknown,
+                _,
+            ) => Self::Does(deed, code, reason),
+        })
+    }
+
+    /// Whether the two come to the same.
+    fn is_as(self, other: Self) -> bool {
+        let whole = |event| match event {
+            Event::Rests | Event::Waits => (None, None),
+            Event::Pends(deed) | Event::Does(deed, ..) => (Some(deed), None),
+            Event::Stops(code, _, simulated) => (simulated, Some(code)),
+        };
+        whole(self) == whole(other)
     }
 }
 

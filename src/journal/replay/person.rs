@@ -1,19 +1,23 @@
 //! One person's records, gone through again under another configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::past::{Past, is_kept};
-use super::{Course, Deed, Different, Differs, Line, Tally, Unsaid, wrote};
+use super::{Course, Deed, Different, Differs, Event, Line, Tally, Unsaid, wrote};
 use crate::clock::Timestamp;
 use crate::config::shape::{Mode, OutOfScope};
-use crate::journal::record::{Changed, Delivery, Event, Operation, Record, Status};
+use crate::journal::record::{self, Changed, Delivery, Operation, Record, Status};
 use crate::mapping::{Giving, user_name};
 use crate::policy::assignment::Assigned;
 use crate::provision::link::{Link, Origin, State};
 use crate::provision::plan::{Act, Application, Decision, Facts, plan_with};
 use crate::scim::{Handle, Id, Kind, Resource};
+
+/// So long after something fell due its record may still come.
+const SLACK: Duration = Duration::from_secs(15 * 60);
 
 /// An application of the new configuration.
 #[derive(Debug)]
@@ -58,6 +62,10 @@ struct Place {
     again: Option<Timestamp>,
     /// What the account held before is not known.
     blind: bool,
+    /// So far the same was planned as was done: the account is as the journal shows it.
+    same: bool,
+    /// What the journal has shown last of whether they were in a policy's group.
+    assigned: Option<Assigned>,
     then: Course,
     now: Course,
     unsaid: Option<String>,
@@ -93,6 +101,8 @@ impl<'a> Person<'a> {
             link: before(case, &past, now, &attributes, &unknown),
             again: None,
             blind: unknown.iter().any(|name| case.reads(name)),
+            same: true,
+            assigned: None,
             then: Course::default(),
             now: Course::default(),
             unsaid: None,
@@ -132,18 +142,18 @@ impl<'a> Person<'a> {
                 Some(at) => self.places.get_mut(at).map(|place| &mut place.then),
                 None => Some(self.others.entry(delivery.application.clone()).or_default()),
             };
-            if let Some(course) = course {
-                course.take(delivery);
+            if let (Some(course), Some(event)) = (course, Event::of(delivery)) {
+                course.hear(event);
             }
         }
         match record.event {
-            Event::Delivery => {
+            record::Event::Delivery => {
                 for delivery in &record.deliveries {
                     self.deliver(record, delivery);
                 }
             }
-            Event::Request if is_kept(record) => self.write(record),
-            Event::Request => self.refuse(record),
+            record::Event::Request if is_kept(record) => self.write(record),
+            record::Event::Request => self.refuse(record),
         }
     }
 
@@ -183,6 +193,7 @@ impl<'a> Person<'a> {
     /// A client's write that an application refused, so that it was not kept: what stands is as before.
     fn refuse(&mut self, record: &Record) {
         let (user, unknown) = (self.user.clone(), self.unknown.clone());
+        record.client.clone_into(&mut self.user.owner);
         self.change(&record.changed, record.sequence);
         for at in 0..self.cases.len() {
             let then = then(record, self.cases, at);
@@ -222,7 +233,8 @@ impl<'a> Person<'a> {
             // Twice at most: what has left is deactivated, and then deleted.
             for _ in 0..2 {
                 let due = self.places.get(at).and_then(|place| place.again);
-                if let Some(due) = due.filter(|due| *due <= until) {
+                // What a worker was to do then may stand in the next record.
+                if let Some(due) = due.filter(|due| due.plus(SLACK) <= until) {
                     self.step(at, due, None);
                 }
             }
@@ -268,34 +280,43 @@ impl<'a> Person<'a> {
             place.unsaid = Some(format!("the journal does not show {hidden}"));
             return None;
         }
-        let shown = then.filter(|_| case.same_policies).and_then(assigned);
-        let assigned = match (
-            case.new.config.policies.is_empty(),
-            self.present.assigned.get(at),
-        ) {
-            (true, _) => Assigned::Everybody,
-            (false, known) => match shown.or(known.copied()) {
-                Some(assigned) => assigned,
-                // Not read of who is deleted.
-                None if self.user.deleted.is_some() => Assigned::Out,
-                None => {
-                    place.unsaid = Some(String::from(
-                        "gone from the directory, so that nobody knows in which groups they were",
-                    ));
-                    return None;
-                }
-            },
-        };
         if then.is_some_and(|then| then.code.as_deref() == Some("unclaimed")) {
             self.user.owner.clear();
         }
-        let facts = Facts {
-            user: &self.user,
-            assigned,
-            counting: false,
-            now,
+        if then.is_some_and(is_taken_over) {
+            // The account is another person's now.
+            place.link = None;
+            return None;
+        }
+        if place.same {
+            place.agree(case, &self.user.attributes, then);
+        }
+        let stays = self.user.deleted.is_none() && !is_inactive(&self.user.attributes);
+        if let Some(then) = then.filter(|_| case.same_policies) {
+            place.assigned = assigned(then, stays).or(place.assigned);
+        }
+        let known = self.present.assigned.get(at).copied();
+        let known = match case.new.config.policies.is_empty() {
+            true => Some(Assigned::Everybody),
+            false => place.assigned.or(known),
         };
-        let decision = plan_with(case.new, facts, place.link.clone());
+        let decide = |assigned| {
+            let facts = Facts {
+                user: &self.user,
+                assigned,
+                counting: false,
+                now,
+            };
+            plan_with(case.new, facts, place.link.clone())
+        };
+        let decision = decide(known.unwrap_or(Assigned::Out));
+        // Of no account where both come to the same.
+        if known.is_none() && decide(Assigned::In) != decision {
+            place.unsaid = Some(String::from(
+                "gone from the directory, so that nobody knows in which groups they were",
+            ));
+            return None;
+        }
         place.weigh(case, &decision, then);
         Some(decision)
     }
@@ -371,6 +392,8 @@ impl<'a> Person<'a> {
                 link: None,
                 again: None,
                 blind: false,
+                same: false,
+                assigned: None,
                 then,
                 now,
                 unsaid: None,
@@ -383,64 +406,108 @@ impl<'a> Person<'a> {
 }
 
 impl Place {
+    /// Takes the account to be as a record shows it, while nothing else was done here than there: what became of a call
+    /// whose answer was lost, or was done there by somebody else, shows in no other way.
+    fn agree(&mut self, case: &Case<'_>, user: &Map<String, Value>, then: Option<&Delivery>) {
+        let Some((then, deed)) = then.and_then(|then| Some((then, Deed::of(then.operation)?)))
+        else {
+            return;
+        };
+        let code = then.code.as_deref().unwrap_or_default();
+        let there = || Link {
+            origin: Origin::Created,
+            ..Link::imported(case.new.name(), "replayed", None, Some(true))
+        };
+        match (deed, code) {
+            (_, "superseded" | "unclaimed" | "unknown_group") => {}
+            (Deed::Create, _) | (_, "no_account") => self.link = None,
+            (deed, _) => {
+                let link = self.link.get_or_insert_with(there);
+                let away = is_away(then);
+                let was = link.state == State::Deactivated;
+                let back = was && (deed == Deed::Update || deed == Deed::Deactivate && wrote(then));
+                if away != was && (away || back) {
+                    link.state = if away {
+                        State::Deactivated
+                    } else {
+                        State::Active
+                    };
+                    link.sent = None;
+                }
+                let rests = matches!(Event::of(then), Some(Event::Rests));
+                if link.sent.is_none() && link.state == State::Active && rests && !self.blind {
+                    link.sent = Some(case.new.mapping.run(user, Giving::Create).account);
+                }
+            }
+        }
+    }
+
     /// What a decision comes to.
     fn weigh(&mut self, case: &Case<'_>, decision: &Decision, then: Option<&Delivery>) {
-        let note = decision.note.as_ref();
+        let blind = std::mem::take(&mut self.blind);
         let Some(deed) = Deed::of(decision.operation) else {
             return;
         };
-        if decision.act == Act::Nothing {
-            self.link.clone_from(&decision.link);
-            match note {
-                None => self.now.rests(),
-                Some(note) if note.status == Status::Queued => {}
-                Some(note) if note.status == Status::Held => {
-                    self.now.does(deed);
-                    self.now.said(Some(note.code), Some(&note.reason));
-                }
-                Some(note) => self.now.stops(note.code, Some(&note.reason), None),
-            }
-            self.again = decision.again;
-            return;
-        }
-        if case.new.config.mode == Mode::Simulate {
-            let reason = note.map(|note| note.reason.as_str());
-            self.now.stops("simulate", reason, Some(deed));
-            return;
-        }
+        let note = decision.note.as_ref();
+        let code = note.map(|note| note.code);
+        let reason = note.map(|note| note.reason.as_str());
         let same = then.filter(|then| Deed::of(then.operation) == Some(deed));
-        if std::mem::take(&mut self.blind) && deed == Deed::Update && !same.is_some_and(acts) {
-            self.unsaid = Some(String::from(
-                "the journal does not show what an attribute was before, so that nobody knows whether the account would change",
-            ));
-            return;
-        }
-        // It answers as it did where the same is asked of it.
-        match same.map(|then| (then.status, then)) {
-            Some((Status::Queued, _)) => self.now.pending = Some(deed),
-            Some((Status::Skipped, then)) if is_its_answer(then) => {
-                let code = then.code.as_deref().unwrap_or_default();
-                self.now.stops(code, then.reason.as_deref(), None);
+        self.again = decision.again;
+        let event = match (&decision.act, note) {
+            (Act::Nothing, None) => Event::Rests,
+            (Act::Nothing, Some(note)) if note.status == Status::Queued => Event::Waits,
+            (Act::Nothing, Some(note)) if note.status == Status::Held => {
+                Event::Does(deed, code, reason)
             }
-            Some((Status::Failure | Status::Held | Status::Unknown, then))
-                if then.code.as_deref() != Some("missing") =>
-            {
-                self.now.does(deed);
-                self.now.said(then.code.as_deref(), then.reason.as_deref());
+            (Act::Nothing, Some(note)) => Event::Stops(note.code, reason, None),
+            _ if case.new.config.mode == Mode::Simulate => {
+                Event::Stops("simulate", reason, Some(deed))
             }
-            _ => {
-                self.now.does(deed);
-                self.now.said(
-                    note.map(|note| note.code),
-                    note.map(|note| note.reason.as_str()),
-                );
-                self.link = carried(case, decision);
-                self.again = decision.again;
+            _ if blind && deed == Deed::Update && !same.is_some_and(acts) => {
+                self.unsaid = Some(String::from(
+                    "the journal does not show what an attribute was before, so that nobody knows whether the account would change",
+                ));
                 return;
             }
+            // It answers as it did where the same is asked of it.
+            _ => match same.and_then(answered) {
+                Some(answer) => {
+                    self.again = None;
+                    answer
+                }
+                None => Event::Does(deed, code, reason),
+            },
+        };
+        let kept = decision.act == Act::Nothing || case.new.config.mode == Mode::Live;
+        if kept {
+            self.link.clone_from(&decision.link);
         }
-        self.link.clone_from(&decision.link);
+        if decision.act != Act::Nothing && kept && same.and_then(answered).is_none() {
+            self.link = carried(case, decision);
+        }
+        let lost = same.is_some_and(|same| same.status == Status::Unknown);
+        if let Some(link) = self.link.as_mut().filter(|_| lost) {
+            // Nobody knows what it holds.
+            link.sent = None;
+        }
+        let there = then.map_or(Some(Event::Rests), Event::of);
+        self.same &= there.is_none_or(|there| there.is_as(event));
+        self.now.hear(event);
     }
+}
+
+/// How an application answered what did not take effect, or not for certain; `None`: it did as it was asked.
+fn answered(then: &Delivery) -> Option<Event<'_>> {
+    let its = match (then.status, then.code.as_deref()) {
+        (Status::Queued | Status::Held | Status::Unknown, _) => true,
+        (Status::Failure, code) => code != Some("missing"),
+        // Skipped for what it answered, and not for what a configuration says.
+        (Status::Skipped, Some("unsupported")) => true,
+        (Status::Skipped, Some("simulate")) => false,
+        (Status::Skipped, _) => !then.calls.is_empty(),
+        (Status::Success | Status::Warning, _) => false,
+    };
+    its.then(|| Event::of(then)).flatten()
 }
 
 /// What the journal says of an application at a record.
@@ -450,35 +517,52 @@ fn then<'r>(record: &'r Record, cases: &[Case<'_>], at: usize) -> Option<&'r Del
     all.find(|delivery| delivery.application == name)
 }
 
+fn is_inactive(attributes: &Map<String, Value>) -> bool {
+    attributes.get("active") == Some(&Value::Bool(false))
+}
+
+/// Whether an entry says of an account that it is deactivated already.
+fn is_away(delivery: &Delivery) -> bool {
+    match (delivery.operation, delivery.code.as_deref()) {
+        (Operation::Reactivate, _) | (Operation::Deactivate, Some("unchanged")) => true,
+        (Operation::Delete, Some("delete_after")) => !wrote(delivery),
+        _ => false,
+    }
+}
+
+/// Whether a new user of the same name has taken the account of somebody deleted over.
+fn is_taken_over(delivery: &Delivery) -> bool {
+    delivery.operation == Operation::Delete && delivery.code.as_deref() == Some("superseded")
+}
+
 /// Whether something went, or was to go.
 fn acts(delivery: &Delivery) -> bool {
     wrote(delivery) || matches!(delivery.status, Status::Queued | Status::Held)
 }
 
-/// Whether it was skipped for what the application answered, and not for what a configuration says.
-fn is_its_answer(delivery: &Delivery) -> bool {
-    match delivery.code.as_deref() {
-        Some("unsupported") => true,
-        Some("simulate") => false,
-        _ => !delivery.calls.is_empty(),
-    }
-}
-
-/// What an entry shows of whether the person was in a policy's group; `None`: it says nothing of that.
-fn assigned(delivery: &Delivery) -> Option<Assigned> {
-    match delivery.code.as_deref() {
-        Some("not_assigned") => return Some(Assigned::Out),
-        Some("unknown_group") => return Some(Assigned::Unknown),
-        Some("group_deleted") => return Some(Assigned::Deleted),
-        _ => {}
-    }
+/// What an entry shows of whether the person was in a policy's group; `None`: it says nothing of that. `stays`: no client
+/// has deactivated or deleted them.
+fn assigned(delivery: &Delivery, stays: bool) -> Option<Assigned> {
     let code = delivery.code.as_deref();
-    let gives = matches!(
-        Deed::of(delivery.operation),
-        Some(Deed::Create | Deed::Update | Deed::Reactivate)
-    );
-    let skipped = delivery.status == Status::Skipped && code != Some("simulate");
-    (gives && !skipped).then_some(Assigned::In)
+    let gives = match Deed::of(delivery.operation)? {
+        Deed::Create | Deed::Update | Deed::Reactivate => true,
+        Deed::Deactivate | Deed::Delete => false,
+    };
+    match (delivery.status, code) {
+        (_, Some("not_assigned")) => Some(Assigned::Out),
+        (_, Some("unknown_group")) => Some(Assigned::Unknown),
+        (_, Some("group_deleted")) => Some(Assigned::Deleted),
+        (_, Some("superseded")) => None,
+        // What is decided only of those who are in it.
+        (
+            Status::Skipped,
+            Some("inactive" | "simulate" | "create_off" | "update_off" | "protected"),
+        ) => gives.then_some(Assigned::In),
+        (Status::Skipped, _) => None,
+        _ if gives => Some(Assigned::In),
+        // Whoever leaves without that left the groups, or is ruled out whatever their groups are.
+        _ => stays.then_some(Assigned::Out),
+    }
 }
 
 /// The link before the first record, as that record shows it.
@@ -490,7 +574,7 @@ fn before(
     unknown: &BTreeSet<String>,
 ) -> Option<Link> {
     let name = case.new.name();
-    let inactive = attributes.get("active") == Some(&Value::Bool(false));
+    let inactive = is_inactive(attributes);
     let known = now.and_then(|now| now.link(name));
     let mut link = match past.first(name) {
         None => known.cloned()?,
@@ -499,9 +583,8 @@ fn before(
             let state = match Deed::of(first.operation)? {
                 Deed::Create => return None,
                 _ if nobody => return None,
-                Deed::Reactivate => State::Deactivated,
-                _ if inactive => State::Deactivated,
-                Deed::Update | Deed::Deactivate | Deed::Delete => State::Active,
+                _ if inactive || is_away(first) => State::Deactivated,
+                Deed::Update | Deed::Reactivate | Deed::Deactivate | Deed::Delete => State::Active,
             };
             let remote = first.remote_id.as_deref().unwrap_or("replayed");
             let seen = known.and_then(|link| link.seen_name.as_deref());
