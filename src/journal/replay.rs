@@ -6,10 +6,13 @@
 //! journal does not show is said to be unknown and never guessed.
 //!
 //! [`past::Past`] folds a person's records into where they stood before the first of them; [`person::Person`] then goes
-//! through the same records again, forward.
+//! through the same records again, forward, with a `place` for each application ([`case::Case`]) that holds the `account`.
 
+mod account;
+pub mod case;
 pub mod past;
 pub mod person;
+mod place;
 #[cfg(test)]
 mod tests;
 

@@ -3,47 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
+use super::account::{attributes, before};
+use super::case::Case;
 use super::past::{Past, is_kept};
+use super::place::{Place, assigned, is_inactive, is_taken_over};
 use super::{Course, Deed, Different, Differs, Event, Line, Tally, Unsaid, wrote};
 use crate::clock::Timestamp;
-use crate::config::shape::{Mode, OutOfScope};
-use crate::journal::record::{self, Changed, Delivery, Operation, Record, Status};
-use crate::mapping::{Giving, user_name};
+use crate::config::shape::OutOfScope;
+use crate::journal::record::{self, Changed, Delivery, Operation, Record};
 use crate::policy::assignment::Assigned;
-use crate::provision::link::{Link, Origin, State};
-use crate::provision::plan::{Act, Application, Decision, Facts, plan_with};
+use crate::provision::plan::{Decision, Facts, plan_with};
 use crate::scim::{Handle, Id, Kind, Resource};
 
 /// So long after something fell due its record may still come.
 const SLACK: Duration = Duration::from_secs(15 * 60);
-
-/// An application of the new configuration.
-#[derive(Debug)]
-pub struct Case<'a> {
-    /// As the new configuration has it.
-    pub new: &'a Application,
-    /// As the one in force has it, where that is known: what it conceals is not shown.
-    pub old: Option<&'a Application>,
-    /// Its policies name the groups that they name now: what the journal says of who was in them holds for it too.
-    pub same_policies: bool,
-}
-
-impl Case<'_> {
-    /// Whether what it decides may depend on this attribute.
-    fn reads(&self, attribute: &str) -> bool {
-        let condition = self.new.scope.condition.as_ref();
-        attribute == "active"
-            || self.new.mapping.reads(attribute)
-            || condition.is_some_and(|condition| condition.reads(attribute))
-    }
-
-    fn conceals(&self, attribute: &str) -> bool {
-        let conceals = |application: &Application| application.mapping.conceals(attribute);
-        conceals(self.new) || self.old.is_some_and(conceals)
-    }
-}
 
 /// A person as the directory has them now.
 #[derive(Debug, Default)]
@@ -52,23 +25,6 @@ pub struct Present {
     pub resource: Option<Resource>,
     /// What the new policies come to by the memberships of now, for each application; empty where they are gone.
     pub assigned: Vec<Assigned>,
-}
-
-/// One application's side of it.
-#[derive(Debug)]
-struct Place {
-    link: Option<Link>,
-    /// When to look again although nothing changes.
-    again: Option<Timestamp>,
-    /// What the account held before is not known.
-    blind: bool,
-    /// So far the same was planned as was done: the account is as the journal shows it.
-    same: bool,
-    /// What the journal has shown last of whether they were in a policy's group.
-    assigned: Option<Assigned>,
-    then: Course,
-    now: Course,
-    unsaid: Option<String>,
 }
 
 /// A person on the way through their records.
@@ -405,300 +361,9 @@ impl<'a> Person<'a> {
     }
 }
 
-impl Place {
-    /// Takes the account to be as a record shows it, while nothing else was done here than there: what became of a call
-    /// whose answer was lost, or was done there by somebody else, shows in no other way.
-    fn agree(&mut self, case: &Case<'_>, user: &Map<String, Value>, then: Option<&Delivery>) {
-        let Some((then, deed)) = then.and_then(|then| Some((then, Deed::of(then.operation)?)))
-        else {
-            return;
-        };
-        let code = then.code.as_deref().unwrap_or_default();
-        let there = || Link {
-            origin: Origin::Created,
-            ..Link::imported(case.new.name(), "replayed", None, Some(true))
-        };
-        match (deed, code) {
-            (_, "superseded" | "unclaimed" | "unknown_group") => {}
-            (Deed::Create, _) | (_, "no_account") => self.link = None,
-            (deed, _) => {
-                let link = self.link.get_or_insert_with(there);
-                let away = is_away(then);
-                let was = link.state == State::Deactivated;
-                let back = was && (deed == Deed::Update || deed == Deed::Deactivate && wrote(then));
-                if away != was && (away || back) {
-                    link.state = if away {
-                        State::Deactivated
-                    } else {
-                        State::Active
-                    };
-                    link.sent = None;
-                }
-                let rests = matches!(Event::of(then), Some(Event::Rests));
-                if link.sent.is_none() && link.state == State::Active && rests && !self.blind {
-                    link.sent = Some(case.new.mapping.run(user, Giving::Create).account);
-                }
-            }
-        }
-    }
-
-    /// What a decision comes to.
-    fn weigh(&mut self, case: &Case<'_>, decision: &Decision, then: Option<&Delivery>) {
-        let blind = std::mem::take(&mut self.blind);
-        let Some(deed) = Deed::of(decision.operation) else {
-            return;
-        };
-        let note = decision.note.as_ref();
-        let code = note.map(|note| note.code);
-        let reason = note.map(|note| note.reason.as_str());
-        let same = then.filter(|then| Deed::of(then.operation) == Some(deed));
-        self.again = decision.again;
-        let event = match (&decision.act, note) {
-            (Act::Nothing, None) => Event::Rests,
-            (Act::Nothing, Some(note)) if note.status == Status::Queued => Event::Waits,
-            (Act::Nothing, Some(note)) if note.status == Status::Held => {
-                Event::Does(deed, code, reason)
-            }
-            (Act::Nothing, Some(note)) => Event::Stops(note.code, reason, None),
-            _ if case.new.config.mode == Mode::Simulate => {
-                Event::Stops("simulate", reason, Some(deed))
-            }
-            _ if blind && deed == Deed::Update && !same.is_some_and(acts) => {
-                self.unsaid = Some(String::from(
-                    "the journal does not show what an attribute was before, so that nobody knows whether the account would change",
-                ));
-                return;
-            }
-            // It answers as it did where the same is asked of it.
-            _ => match same.and_then(answered) {
-                Some(answer) => {
-                    self.again = None;
-                    answer
-                }
-                None => Event::Does(deed, code, reason),
-            },
-        };
-        let kept = decision.act == Act::Nothing || case.new.config.mode == Mode::Live;
-        if kept {
-            self.link.clone_from(&decision.link);
-        }
-        if decision.act != Act::Nothing && kept && same.and_then(answered).is_none() {
-            self.link = carried(case, decision);
-        }
-        let lost = same.is_some_and(|same| same.status == Status::Unknown);
-        if let Some(link) = self.link.as_mut().filter(|_| lost) {
-            // Nobody knows what it holds.
-            link.sent = None;
-        }
-        let there = then.map_or(Some(Event::Rests), Event::of);
-        self.same &= there.is_none_or(|there| there.is_as(event));
-        self.now.hear(event);
-    }
-}
-
-/// How an application answered what did not take effect, or not for certain; `None`: it did as it was asked.
-fn answered(then: &Delivery) -> Option<Event<'_>> {
-    let its = match (then.status, then.code.as_deref()) {
-        (Status::Queued | Status::Held | Status::Unknown, _) => true,
-        (Status::Failure, code) => code != Some("missing"),
-        // Skipped for what it answered, and not for what a configuration says.
-        (Status::Skipped, Some("unsupported")) => true,
-        (Status::Skipped, Some("simulate")) => false,
-        (Status::Skipped, _) => !then.calls.is_empty(),
-        (Status::Success | Status::Warning, _) => false,
-    };
-    its.then(|| Event::of(then)).flatten()
-}
-
 /// What the journal says of an application at a record.
 fn then<'r>(record: &'r Record, cases: &[Case<'_>], at: usize) -> Option<&'r Delivery> {
     let name = cases.get(at)?.new.name();
     let mut all = record.deliveries.iter();
     all.find(|delivery| delivery.application == name)
-}
-
-fn is_inactive(attributes: &Map<String, Value>) -> bool {
-    attributes.get("active") == Some(&Value::Bool(false))
-}
-
-/// Whether an entry says of an account that it is deactivated already.
-fn is_away(delivery: &Delivery) -> bool {
-    match (delivery.operation, delivery.code.as_deref()) {
-        (Operation::Reactivate, _) | (Operation::Deactivate, Some("unchanged")) => true,
-        (Operation::Delete, Some("delete_after")) => !wrote(delivery),
-        _ => false,
-    }
-}
-
-/// Whether a new user of the same name has taken the account of somebody deleted over.
-fn is_taken_over(delivery: &Delivery) -> bool {
-    delivery.operation == Operation::Delete && delivery.code.as_deref() == Some("superseded")
-}
-
-/// Whether something went, or was to go.
-fn acts(delivery: &Delivery) -> bool {
-    wrote(delivery) || matches!(delivery.status, Status::Queued | Status::Held)
-}
-
-/// What an entry shows of whether the person was in a policy's group; `None`: it says nothing of that. `stays`: no client
-/// has deactivated or deleted them.
-fn assigned(delivery: &Delivery, stays: bool) -> Option<Assigned> {
-    let code = delivery.code.as_deref();
-    let gives = match Deed::of(delivery.operation)? {
-        Deed::Create | Deed::Update | Deed::Reactivate => true,
-        Deed::Deactivate | Deed::Delete => false,
-    };
-    match (delivery.status, code) {
-        (_, Some("not_assigned")) => Some(Assigned::Out),
-        (_, Some("unknown_group")) => Some(Assigned::Unknown),
-        (_, Some("group_deleted")) => Some(Assigned::Deleted),
-        (_, Some("superseded")) => None,
-        // What is decided only of those who are in it.
-        (
-            Status::Skipped,
-            Some("inactive" | "simulate" | "create_off" | "update_off" | "protected"),
-        ) => gives.then_some(Assigned::In),
-        (Status::Skipped, _) => None,
-        _ if gives => Some(Assigned::In),
-        // Whoever leaves without that left the groups, or is ruled out whatever their groups are.
-        _ => stays.then_some(Assigned::Out),
-    }
-}
-
-/// The link before the first record, as that record shows it.
-fn before(
-    case: &Case<'_>,
-    past: &Past,
-    now: Option<&Resource>,
-    attributes: &Map<String, Value>,
-    unknown: &BTreeSet<String>,
-) -> Option<Link> {
-    let name = case.new.name();
-    let inactive = is_inactive(attributes);
-    let known = now.and_then(|now| now.link(name));
-    let mut link = match past.first(name) {
-        None => known.cloned()?,
-        Some(first) => {
-            let nobody = first.code.as_deref() == Some("no_account");
-            let state = match Deed::of(first.operation)? {
-                Deed::Create => return None,
-                _ if nobody => return None,
-                _ if inactive || is_away(first) => State::Deactivated,
-                Deed::Update | Deed::Reactivate | Deed::Deactivate | Deed::Delete => State::Active,
-            };
-            let remote = first.remote_id.as_deref().unwrap_or("replayed");
-            let seen = known.and_then(|link| link.seen_name.as_deref());
-            let mut link = Link::imported(name, remote, seen, Some(state == State::Active));
-            if first.code.as_deref() != Some("unclaimed") {
-                link.origin = known.map_or(Origin::Created, |known| known.origin);
-            }
-            link
-        }
-    };
-    link.uncertain = None;
-    link.untaken = None;
-    link.fresh = false;
-    let shown = !unknown.iter().any(|name| case.reads(name));
-    let holds = link.state != State::Deactivated && shown;
-    // As if the new configuration had been in force before: what it makes of the requests is the question.
-    link.sent = holds.then(|| case.new.mapping.run(attributes, Giving::Create).account);
-    if link.state != State::Deactivated {
-        link.state = State::Active;
-    }
-    Some(link)
-}
-
-/// The link once a decision is carried out.
-fn carried(case: &Case<'_>, decision: &Decision) -> Option<Link> {
-    let mut link = match (&decision.act, &decision.link) {
-        (Act::Delete, _) => return None,
-        (_, Some(link)) => link.clone(),
-        (act, None) => {
-            let seen = act.account().and_then(user_name);
-            Link::imported(case.new.name(), "replayed", seen, Some(true))
-        }
-    };
-    if link.origin == Origin::Imported {
-        link.origin = Origin::Created;
-    }
-    link.uncertain = None;
-    link.fresh = false;
-    link.sent = decision.act.account().cloned();
-    link.state = match decision.act {
-        Act::Deactivate => State::Deactivated,
-        _ => State::Active,
-    };
-    Some(link)
-}
-
-/// What an account that stands would hold instead of what was sent to it last.
-fn attributes(
-    case: &Case<'_>,
-    place: &Place,
-    stands: &Link,
-    user: &Map<String, Value>,
-) -> Vec<Differs> {
-    let live = case.new.config.mode == Mode::Live;
-    let ours = place.link.as_ref().map(|link| link.state);
-    let (Some(sent), State::Active, Some(State::Active), true) =
-        (&stands.sent, stands.state, ours, live)
-    else {
-        return Vec::new();
-    };
-    let leaves = |link: &Link| link.removal.is_some();
-    let settled = stands.uncertain.is_none() && stands.untaken.is_none() && !leaves(stands);
-    let stops = place.now.stopped.is_some() || place.link.as_ref().is_some_and(leaves);
-    if !settled || stops {
-        return Vec::new();
-    }
-    let mapping = &case.new.mapping;
-    let how = Giving::Update {
-        current: Some(sent),
-    };
-    let mut account = mapping.run(user, how).account;
-    mapping.clear(sent, &mut account);
-    if mapping.same(sent, &account) {
-        return Vec::new();
-    }
-    let names: BTreeSet<&String> = sent.keys().chain(account.keys()).collect();
-    let mut found = Vec::new();
-    for name in names {
-        let one = |all: &Map<String, Value>| -> Map<String, Value> {
-            let value = all.get(name).cloned();
-            value
-                .map(|value| (name.clone(), value))
-                .into_iter()
-                .collect()
-        };
-        if mapping.same(&one(sent), &one(&account)) {
-            continue;
-        }
-        let conceals = case.conceals(name);
-        let mut tell = |attribute: String, then: Option<&Value>, now: Option<&Value>| {
-            if then != now {
-                found.push(Differs {
-                    attribute,
-                    then: then.filter(|_| !conceals).cloned(),
-                    now: now.filter(|_| !conceals).cloned(),
-                });
-            }
-        };
-        let empty = Map::new();
-        let parts = |all: &'_ Map<String, Value>| all.get(name).is_none_or(Value::is_object);
-        if !(parts(sent) && parts(&account)) {
-            tell(name.clone(), sent.get(name), account.get(name));
-            continue;
-        }
-        let object = |all: &'_ Map<String, Value>| {
-            let object = all.get(name).and_then(Value::as_object);
-            object.unwrap_or(&empty).clone()
-        };
-        let (then, now) = (object(sent), object(&account));
-        let dot = if name.contains(':') { ':' } else { '.' };
-        let keys: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
-        for key in keys {
-            tell(format!("{name}{dot}{key}"), then.get(key), now.get(key));
-        }
-    }
-    found
 }

@@ -2,8 +2,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::case::Case;
 use super::past::{Past, whose};
-use super::person::{Case, Person, Present};
+use super::person::{Person, Present};
 use super::{Deed, Line, Tally};
 use crate::clock::Timestamp;
 use crate::config;
