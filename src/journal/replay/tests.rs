@@ -353,7 +353,7 @@ fn what_the_journal_does_not_show_is_not_guessed() {
     is_same(&run(&new, &[hide(update(1, (&a, &b)))], present(&b)));
     let calm = delivery(Operation::Update, Status::Success, "unchanged");
     let calm = hide(write(1, Operation::Update, (&a, &b), calm));
-    let told = run(&new, &[calm.clone()], present(&b));
+    let told = run(&new, std::slice::from_ref(&calm), present(&b));
     assert!(
         unsaid(&told).is_some_and(|why| why.contains("was before")),
         "{told:?}"
