@@ -246,7 +246,7 @@ impl Serving {
         let health = Arc::clone(&console);
         let serve = move |request, _peer| {
             let health = Arc::clone(&health);
-            async move { health.public(&request).await }
+            async move { health.public(request).await }
         };
         spawn(
             &mut listeners,

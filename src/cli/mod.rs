@@ -12,6 +12,7 @@ pub mod import;
 pub mod links;
 pub mod log;
 pub mod reconcile;
+pub mod replay;
 pub mod report;
 pub mod restore;
 pub mod retry;
@@ -78,6 +79,8 @@ enum Command {
     Confirm(confirm::Args),
     /// Brings people and groups back to where they were before a client's writes
     Undo(undo::Args),
+    /// Shows what another configuration would have done with the requests of the last days, and sends nothing
+    Replay(replay::Args),
     /// Shows how a running gateway and its applications are
     Status(status::Args),
     /// Lists removals that the safety limit stopped; releases or rejects them
@@ -106,6 +109,7 @@ impl Command {
             Self::Restore(args) => restore::run(args),
             Self::Confirm(args) => confirm::run(args),
             Self::Undo(args) => undo::run(args),
+            Self::Replay(args) => replay::run(args),
             Self::Status(args) => status::run(args),
             Self::Holds(args) => holds::run(args),
             Self::Links(args) => links::run(args),
@@ -182,6 +186,8 @@ mod tests {
             ("usher check --help", 0),
             ("usher report --help", 0),
             ("usher sandbox --help", 0),
+            ("usher replay --config new.toml", 64),
+            ("usher replay --help", 0),
             ("usher backup", 64),
             ("usher restore", 64),
             ("usher backup --help", 0),

@@ -91,9 +91,20 @@ pub(super) fn places(
 
 /// Asks a running gateway: `method` and `target` (path and query). It may be silent for `silence`. The body of a 200.
 pub(super) fn ask(
+    stream: &UnixStream,
+    method: &str,
+    target: &str,
+    silence: Duration,
+) -> Result<Vec<u8>, Failed> {
+    send(stream, method, target, b"", silence)
+}
+
+/// [`ask`] with a body.
+pub(super) fn send(
     mut stream: &UnixStream,
     method: &str,
     target: &str,
+    body: &[u8],
     silence: Duration,
 ) -> Result<Vec<u8>, Failed> {
     let lost =
@@ -101,9 +112,11 @@ pub(super) fn ask(
     stream.set_read_timeout(Some(silence)).map_err(lost)?;
     stream.set_write_timeout(Some(silence)).map_err(lost)?;
     let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: usher\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {target} HTTP/1.1\r\nHost: usher\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
     );
     stream.write_all(request.as_bytes()).map_err(lost)?;
+    stream.write_all(body).map_err(lost)?;
     let mut answer = Vec::new();
     stream.take(ANSWER).read_to_end(&mut answer).map_err(lost)?;
     answered(&answer)

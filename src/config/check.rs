@@ -54,6 +54,9 @@ pub struct Surroundings<'a> {
     pub secret: &'a dyn Fn(Source<'_>) -> Result<String, Refusal>,
     /// Reads a file that is no secret: certificates.
     pub public: &'a dyn Fn(&Path) -> Result<Vec<u8>, Refusal>,
+    /// Whether anything will be opened with it. Else neither secrets nor certificates are fetched, and what it has of them
+    /// is empty.
+    pub opens: bool,
 }
 
 /// Checks a whole file.

@@ -35,6 +35,7 @@ pub fn config(data: &[u8]) {
                 wanted: String::from("a file"),
             })
         },
+        opens: true,
     };
     let checked = check(text, &around);
     let places = places(text, String::from("usher.toml"), beside);

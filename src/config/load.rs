@@ -36,7 +36,11 @@ fn beside(origin: &Path) -> &Path {
     origin.parent().unwrap_or(Path::new(""))
 }
 
-fn text(path: &Path) -> Result<String, Vec<Problem>> {
+/// The text of the file at `path`.
+///
+/// # Errors
+/// What kept it from being read.
+pub fn text(path: &Path) -> Result<String, Vec<Problem>> {
     let bytes = match read(path, FILE_LIMIT) {
         Ok((bytes, _mode)) => bytes,
         Err(why) => return Err(vec![unread(path, (1, 1), why, "a configuration file")]),
@@ -71,6 +75,23 @@ pub fn parse(
             Ok((bytes, _mode)) => Ok(bytes),
             Err(found) => Err(refuse(found, "a file that can be read")),
         },
+        opens: true,
+    };
+    check(text, &around)
+}
+
+/// Checks a configuration's text for whoever only decides by it: as [`parse`], but no secret and no certificate is read,
+/// and none need be there.
+///
+/// # Errors
+/// Every mistake in it, by position.
+pub fn decisions(text: &str, origin: &Path) -> Result<Config, Vec<Problem>> {
+    let around = Surroundings {
+        file: origin.display().to_string(),
+        beside: beside(origin),
+        secret: &|_| Err(refuse("a secret".into(), "none")),
+        public: &|_| Err(refuse("a file".into(), "none")),
+        opens: false,
     };
     check(text, &around)
 }

@@ -13,7 +13,7 @@ mod read;
 pub mod shape;
 pub(crate) mod value;
 
-pub use load::{load, parse, places};
+pub use load::{decisions, load, parse, places, text};
 pub use problem::Problem;
 pub use shape::{Config, Places};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::shape::{Credentials, MaxRemovals, Mode, ProfileName, Secret, Taking};
-use super::{Config, Places, Problem, load, parse, places};
+use super::{Config, Places, Problem, decisions, load, parse, places};
 
 const SHIPPED: &str = include_str!("../../config/usher.toml");
 
@@ -737,4 +737,19 @@ fn places_need_nothing_else_to_be_right() {
         assert_eq!(problems[0].key, key, "{text}");
     }
     assert!(places(folder.path()).is_err());
+}
+
+#[test]
+fn who_only_decides_by_it_needs_neither_secrets_nor_certificates() {
+    let text = "[server.tls]\ncertificate = '/nowhere/c.pem'\nkey = '/nowhere/k.pem'\nclient_ca = '/nowhere/r.pem'\n[[client]]\nname = 'okta'\ntoken_sha256 = ['HASH']\n[[application]]\nname = 'zoom'\nprofile = 'zoom'\nca = '/nowhere/a.pem'\ncredentials = { kind = 'bearer', token = { file = '/nowhere/t' } }\n";
+    let text = text.replace("HASH", &"ab".repeat(32));
+    let path = Path::new("/etc/usher/usher.toml");
+    let problems = parse(&text, path, &|_| None).expect_err("nothing is there");
+    assert_eq!(problems.len(), 5, "{problems:?}");
+    let config = decisions(&text, path).expect("that does not matter");
+    assert_eq!(config.applications.len(), 1);
+    // Any other mistake does.
+    let text = text.replace("profile = 'zoom'", "profile = 'zom'");
+    let problems = decisions(&text, path).expect_err("a mistake");
+    assert_eq!(problems.len(), 1, "{problems:?}");
 }

@@ -15,7 +15,9 @@ use crate::store::{BackupError, CommitError, Progress};
 
 use super::{Console, fault, json};
 
-/// The backup that is being written, if one is.
+const BUSY: &str = "A backup is being written already.";
+
+/// The one that is under way, if one is: the backup that is written, or the replay.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UnderWay(Arc<Mutex<Option<Arc<Progress>>>>);
 
@@ -24,10 +26,33 @@ impl UnderWay {
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Progress>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Begins one, if none is under way; `busy` says so.
+    pub(super) fn begin(&self, busy: &str) -> Result<(Asked, Turn), Fault> {
+        let mut under_way = self.lock();
+        if under_way.is_some() {
+            return Err(Fault::Unavailable {
+                retry_after: 5,
+                detail: busy.to_owned(),
+            });
+        }
+        let progress = Arc::new(Progress::default());
+        *under_way = Some(Arc::clone(&progress));
+        drop(under_way);
+        Ok((Asked(progress), Turn(self.clone())))
+    }
+
+    /// What is done, and what there is; nulls where none is under way.
+    pub(super) fn so_far(&self) -> Vec<u8> {
+        let under_way = self.lock().clone();
+        let rows = under_way.as_ref().map(|it| it.rows.load(Ordering::Relaxed));
+        let of = under_way.as_ref().map(|it| it.of.load(Ordering::Relaxed));
+        json!({"rows": rows, "of": of}).to_string().into_bytes()
+    }
 }
 
-/// Ends the backup when whoever asked for it goes away.
-struct Asked(Arc<Progress>);
+/// Ends what was asked for when whoever asked for it goes away.
+pub(super) struct Asked(pub(super) Arc<Progress>);
 
 impl Drop for Asked {
     fn drop(&mut self) {
@@ -36,7 +61,7 @@ impl Drop for Asked {
 }
 
 /// The next one may begin when this one's last file operation is done, and not when nobody waits for it any more.
-struct Turn(UnderWay);
+pub(super) struct Turn(UnderWay);
 
 impl Drop for Turn {
     fn drop(&mut self) {
@@ -49,7 +74,7 @@ impl Console {
     pub(super) async fn write_backup(&self, query: String) -> Response<Outgoing> {
         let asked = self
             .engine()
-            .and_then(|engine| Ok((engine, wanted(&query)?, self.begin()?)));
+            .and_then(|engine| Ok((engine, wanted(&query)?, self.backup.begin(BUSY)?)));
         let (engine, (path, force), (asked, turn)) = match asked {
             Ok(asked) => asked,
             Err(refused) => return fault(&refused),
@@ -89,26 +114,9 @@ impl Console {
         }
     }
 
-    fn begin(&self) -> Result<(Asked, Turn), Fault> {
-        let mut under_way = self.backup.lock();
-        if under_way.is_some() {
-            return Err(Fault::Unavailable {
-                retry_after: 5,
-                detail: String::from("A backup is being written already."),
-            });
-        }
-        let progress = Arc::new(Progress::default());
-        *under_way = Some(Arc::clone(&progress));
-        drop(under_way);
-        Ok((Asked(progress), Turn(self.backup.clone())))
-    }
-
     /// `GET /backup`: rows done, and rows that there are; nulls where none is being written.
     pub(super) fn backup_progress(&self) -> Vec<u8> {
-        let under_way = self.backup.lock().clone();
-        let rows = under_way.as_ref().map(|it| it.rows.load(Ordering::Relaxed));
-        let of = under_way.as_ref().map(|it| it.of.load(Ordering::Relaxed));
-        json!({"rows": rows, "of": of}).to_string().into_bytes()
+        self.backup.so_far()
     }
 
     /// `GET /confirm`: what was restored and is not confirmed, or confirmed and not doubted to its end; null: nothing.

@@ -8,6 +8,7 @@ mod import;
 pub mod links;
 pub mod metrics;
 mod query;
+pub mod replay;
 pub mod route;
 pub mod status;
 mod test;
@@ -71,6 +72,7 @@ pub struct Console {
     gateway: Arc<Gateway>,
     clock: Clock,
     backup: backup::UnderWay,
+    replay: backup::UnderWay,
     started: Timestamp,
     /// What shows the certificate, with `[server.tls]`.
     tls: Option<Arc<Acceptor>>,
@@ -87,6 +89,7 @@ impl Console {
             gateway,
             clock,
             backup: backup::UnderWay::default(),
+            replay: backup::UnderWay::default(),
             started,
             tls,
             measuring: Arc::default(),
@@ -94,7 +97,7 @@ impl Console {
     }
 
     /// What anybody on the admin address may ask.
-    pub async fn public(&self, request: &Request<Incoming>) -> Response<Outgoing> {
+    pub async fn public(&self, request: Request<Incoming>) -> Response<Outgoing> {
         self.answer(Door::Address, request).await
     }
 
@@ -117,7 +120,7 @@ impl Console {
                 let answer = service_fn(|request| {
                     let console = Arc::clone(&console);
                     async move {
-                        let answer = console.answer(Door::Socket, &request).await;
+                        let answer = console.answer(Door::Socket, request).await;
                         Ok::<_, std::convert::Infallible>(answer)
                     }
                 });
@@ -131,9 +134,10 @@ impl Console {
         }
     }
 
-    async fn answer(&self, door: Door, request: &Request<Incoming>) -> Response<Outgoing> {
-        let query = request.uri().query().unwrap_or_default();
-        let route = Route::of(door, request.method().as_str(), request.uri().path());
+    async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Outgoing> {
+        let (head, body) = request.into_parts();
+        let query = head.uri.query().unwrap_or_default();
+        let route = Route::of(door, head.method.as_str(), head.uri.path());
         let reply = match route {
             Ok(Route::Healthz) => return self.healthz(),
             Ok(Route::Readyz) => return self.readyz(),
@@ -159,6 +163,8 @@ impl Console {
             Ok(Route::Retry) => self.retry(query).await,
             Ok(Route::Undoable) => self.undo(query, false).await,
             Ok(Route::Undo) => self.undo(query, true).await,
+            Ok(Route::Replay) => self.replay(query, body).await,
+            Ok(Route::ReplayProgress) => Ok(self.replay_progress()),
             Err(refused) => Err(refused),
         };
         reply.map_or_else(|refused| fault(&refused), |body| json(200, body))

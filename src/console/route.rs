@@ -53,6 +53,10 @@ pub enum Route {
     Undoable,
     /// `POST /undo`: undoes them.
     Undo,
+    /// `POST /replay`: what the configuration in the body would have done.
+    Replay,
+    /// `GET /replay`: how far that is.
+    ReplayProgress,
 }
 
 /// Where a request to the admin API comes in.
@@ -66,7 +70,7 @@ pub enum Door {
 
 impl Route {
     /// Every one. What is not in here is not found.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
@@ -91,6 +95,8 @@ impl Route {
         Self::Retry,
         Self::Undoable,
         Self::Undo,
+        Self::Replay,
+        Self::ReplayProgress,
     ];
 
     /// Its method and path.
@@ -121,6 +127,8 @@ impl Route {
             Self::Retry => ("POST", "/retry"),
             Self::Undoable => ("GET", "/undo"),
             Self::Undo => ("POST", "/undo"),
+            Self::Replay => ("POST", "/replay"),
+            Self::ReplayProgress => ("GET", "/replay"),
         }
     }
 

@@ -157,6 +157,18 @@ fn kept(slots: &[Slot]) -> Vec<Target> {
 }
 
 impl Builtin {
+    /// Whether it may look at this attribute of the first level.
+    pub(super) fn reads(self, attribute: &str) -> bool {
+        match self {
+            Self::UserName | Self::WorkEmail => ["userName", "emails"].contains(&attribute),
+            Self::DisplayName | Self::GivenName | Self::FamilyName => {
+                ["displayName", "name"].contains(&attribute)
+            }
+            Self::Active => attribute == "active",
+            Self::AsIs(own) => attribute == own,
+        }
+    }
+
     pub(super) fn value(self, user: &Map<String, Value>) -> Option<Value> {
         match self {
             Self::UserName => name_address(user)

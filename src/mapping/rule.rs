@@ -250,6 +250,20 @@ impl Rule {
         }
     }
 
+    /// Whether its value may depend on this attribute, a user's first level. A path that is not simple may read anything.
+    pub(super) fn reads(&self, attribute: &str) -> bool {
+        let from = match &self.source {
+            Source::Constant(_) => false,
+            Source::Builtin(builtin) => builtin.reads(attribute),
+            Source::Path(path) => {
+                let names = path.names();
+                let first = names.first();
+                first.is_none_or(|first| first.eq_ignore_ascii_case(attribute))
+            }
+        };
+        from || self.when.as_ref().is_some_and(|when| when.reads(attribute))
+    }
+
     fn read(&self, path: &Path, subject: &Subject<'_>) -> Option<Value> {
         let all = path.several()
             && (matches!(self.target.shape, Shape::Many(_))

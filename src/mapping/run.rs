@@ -114,6 +114,13 @@ impl Mapping {
         rules.any(|rule| rule.hides(attribute))
     }
 
+    /// Whether what it gives may depend on this attribute of the directory, a user's first level.
+    #[must_use]
+    pub fn reads(&self, attribute: &str) -> bool {
+        let mut rules = self.slots.iter().flat_map(|slot| &slot.rules);
+        rules.any(|rule| rule.reads(attribute))
+    }
+
     /// Whether a rule with `redact` gives (part of) what stands under this key in an account's body.
     #[must_use]
     pub fn redacts_there(&self, key: &str) -> bool {

@@ -21,6 +21,9 @@ pub struct Scope {
     pub condition: Option<Filter>,
 }
 
+/// How a write is refused whose user no application takes: the beginning of what the client and the journal are told.
+pub const REFUSED: &str = "No application takes this user";
+
 /// In or out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -164,6 +164,19 @@ impl Filter {
 }
 
 impl Filter {
+    /// Whether it may look at this attribute of a resource's first level. It names an extension's attributes without their
+    /// URN, so that any of them may be meant.
+    #[must_use]
+    pub fn reads(&self, attribute: &str) -> bool {
+        let is = |name: &String| {
+            let first = name.split('.').next().unwrap_or_default();
+            first.eq_ignore_ascii_case(attribute)
+        };
+        attribute.contains(':') || self.attributes().iter().any(is)
+    }
+}
+
+impl Filter {
     /// How many comparisons it makes of one resource, or of one value.
     #[must_use]
     pub fn terms(&self) -> usize {

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::shape::{DeliveryMode, Mode, OutOfScope, WhenUnavailable};
 use crate::error::Fault;
 use crate::journal::record::{CallRecord, Operation, Status};
+use crate::policy::scope::REFUSED;
 use crate::provision::call::Class;
 use crate::provision::exchange::Outcome;
 use crate::provision::ladder::Tries;
@@ -234,7 +235,7 @@ impl Engine {
             .find_map(|decision| decision.note.as_ref())
             .map(|note| note.reason.clone());
         Some(Fault::Forbidden(format!(
-            "No application takes this user: {}.",
+            "{REFUSED}: {}.",
             reason.unwrap_or_default()
         )))
     }

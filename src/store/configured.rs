@@ -150,6 +150,17 @@ impl View {
         Ok(names.map(|application| application.name).collect())
     }
 
+    /// The groups that the policies of an application name in the configuration in force; `None`: it has no such
+    /// application.
+    ///
+    /// # Errors
+    /// As [`View::configured`].
+    pub fn selectors(&self, application: &str) -> Result<Option<Vec<Selector>>, Fault> {
+        let mut all = self.in_force()?.applications.into_iter();
+        let found = all.find(|configured| configured.name == application);
+        Ok(found.map(|configured| configured.policies))
+    }
+
     fn in_force(&self) -> Result<Generation, Fault> {
         Ok(
             match tables::read(&self.table(STATE)?, Seal::State, name::CONFIG)? {

@@ -43,6 +43,7 @@ mod process;
 mod quirks;
 mod reads;
 mod reload;
+mod replay;
 mod replies;
 mod several;
 mod tending;

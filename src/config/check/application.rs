@@ -299,6 +299,9 @@ fn ca(table: &Table<'_>, around: &Surroundings<'_>) -> Option<Vec<u8>> {
         node.wrong("a path");
         return None;
     }
+    if !around.opens {
+        return None;
+    }
     match (around.public)(&around.beside.join(Path::new(text))) {
         Ok(bytes) => match pem::roots(&bytes) {
             Ok(_) => Some(bytes),
@@ -336,6 +339,9 @@ fn secret(node: &Node<'_>, around: &Surroundings<'_>) -> Option<String> {
                 node.wrong("the name of an environment variable, not the secret itself");
                 return None;
             }
+            if !around.opens {
+                return None;
+            }
             let fetched = (around.secret)(Source::Env(name));
             (node, fetched)
         }
@@ -343,6 +349,9 @@ fn secret(node: &Node<'_>, around: &Surroundings<'_>) -> Option<String> {
             let text = node.text()?;
             if text.is_empty() || text.contains('\0') {
                 node.wrong("a path");
+                return None;
+            }
+            if !around.opens {
                 return None;
             }
             let path = around.beside.join(Path::new(text));

@@ -49,6 +49,14 @@ fn tls(table: Table<'_>, around: &Surroundings<'_>) -> Tls {
     let chain = table.required("certificate", "the path of a PEM certificate chain");
     let secret = table.required("key", "the path of the certificate's PEM key");
     let roots = table.get("client_ca");
+    if !around.opens {
+        table.finish();
+        return Tls {
+            certificate: Vec::new(),
+            key: Secret(String::new()),
+            client_ca: roots.map(|_| Vec::new()),
+        };
+    }
     let certificate = chain.as_ref().and_then(|node| public(node, around));
     let key = secret.as_ref().and_then(|node| {
         let path = around.beside.join(node.text()?);

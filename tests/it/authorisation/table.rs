@@ -118,5 +118,7 @@ pub(super) fn admin(route: AdminRoute) -> (u16, u16) {
         AdminRoute::Retry          => (404, 200),
         AdminRoute::Undoable       => (404, 400),
         AdminRoute::Undo           => (404, 400),
+        AdminRoute::Replay         => (404, 400),
+        AdminRoute::ReplayProgress => (404, 200),
     }
 }
