@@ -110,6 +110,7 @@ impl<'a> Person<'a> {
             }
             record::Event::Request if is_kept(record) => self.write(record),
             record::Event::Request => self.refuse(record),
+            record::Event::Members => {}
         }
     }
 

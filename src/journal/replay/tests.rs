@@ -76,6 +76,7 @@ fn record(at: u64, event: Event, operation: Operation, changed: Vec<Changed>) ->
         cause: Vec::new(),
         changed,
         generation: 1,
+        edges: None,
         hash: String::new(),
     }
 }

@@ -118,7 +118,7 @@ fn run(act: Act, link: Option<Link>, knowing: Capabilities, answers: Vec<Answer>
 #[test]
 fn what_is_in_doubt_is_written_whole_once_it_is_read() {
     let mut link = linked(Some(Value::Object(account()))).unwrap();
-    link.uncertain = Some(crate::provision::link::Uncertain {
+    link.uncertain = Some(Uncertain {
         intended: NOW,
         sent: NOW,
     });
