@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
-use super::socket::{self, Failed, Reach};
+use super::socket::{self, Failed, Places, Reach};
 use super::{DATA, FAILURE, Format, NO_INPUT, TEMPORARY, USAGE, complain, say};
 use crate::clock::Clock;
 use crate::store::{BackupError, OpenError, Progress, Store, Written};
@@ -37,15 +37,8 @@ pub struct Args {
     /// How it is told what was written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The configuration, for the places of socket and data file [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
-    /// The data file
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
 }
 
 /// Writes a backup and tells what is in it.
@@ -72,11 +65,7 @@ pub fn run(args: Args) -> ExitCode {
 fn write(args: &Args) -> Result<(Written, Option<String>), Failed> {
     let file = std::path::absolute(&args.file)
         .map_err(|why| Failed(USAGE, format!("{}: {why}", args.file.display())))?;
-    let reached = socket::reach(
-        args.config.as_deref(),
-        args.socket.as_deref(),
-        args.store.as_deref(),
-    )?;
+    let reached = args.places.reach()?;
     match reached {
         Reach::Gateway(stream, path) => ask(stream, &path, &file, args.force)
             .and_then(|written| seen(&file).map(|()| (written, None)))

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::backup::{opening, shown};
-use super::socket::{self, Failed, Reach};
+use super::socket::{self, Failed, Places, Reach};
 use super::{FAILURE, Format, USAGE, complain, say};
 use crate::clock::Clock;
 use crate::store::{OpenError, Options, Restored, Store};
@@ -29,15 +29,8 @@ pub struct Args {
     /// How it is told what was confirmed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The configuration, for the places of socket and data file [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
-    /// The data file
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
 }
 
 /// Shows, asks, confirms.
@@ -63,11 +56,7 @@ pub fn run(args: Args) -> ExitCode {
 
 /// What was confirmed; `None`: nothing had to be.
 fn confirm(args: &Args) -> Result<Option<Restored>, Failed> {
-    let reached = socket::reach(
-        args.config.as_deref(),
-        args.socket.as_deref(),
-        args.store.as_deref(),
-    )?;
+    let reached = args.places.reach()?;
     match reached {
         Reach::Gateway(stream, path) => by_gateway(&stream, &path, args.yes)
             .map_err(|Failed(code, why)| Failed(code, format!("{}: {why}", path.display()))),

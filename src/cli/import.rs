@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::backup::shown;
-use super::socket::{self, Failed};
+use super::socket::{self, Door, Failed};
 use super::{Format, TEMPORARY, complain, say};
 use crate::scim::Kind;
 use crate::store::{Counted, Import};
@@ -34,12 +33,8 @@ pub struct Args {
     /// json: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The configuration, for the place of the socket [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    door: Door,
 }
 
 /// Asks, shows how far it is, and prints what came of it.
@@ -69,7 +64,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn ask(args: &Args) -> Result<Import, Failed> {
-    let (stream, path) = socket::gateway(args.config.as_deref(), args.socket.as_deref())?;
+    let (stream, path) = args.door.knock()?;
     let name = utf8_percent_encode(&args.application, NON_ALPHANUMERIC).to_string();
     let target = format!("/import?application={name}&claim={}", args.claim);
     let asked = move || socket::ask(&stream, "POST", &target, SILENCE);

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -57,15 +57,8 @@ struct Places {
     /// How it is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The configuration, for the places of socket and data file [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
-    /// The data file
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    found: socket::Places,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -168,12 +161,7 @@ fn one(person: String, application: Option<String>) -> Wanted {
 }
 
 fn look(wanted: &Wanted, places: &Places) -> Result<Page, Failed> {
-    let reached = socket::reach(
-        places.config.as_deref(),
-        places.socket.as_deref(),
-        places.store.as_deref(),
-    )?;
-    match reached {
+    match places.found.reach()? {
         Reach::Gateway(stream, path) => ask(&stream, wanted)
             .map_err(|Failed(code, why)| Failed(code, format!("{}: {why}", path.display()))),
         Reach::File(store, silent) => read(&store, wanted, silent.as_deref()),
@@ -208,22 +196,15 @@ fn read(path: &Path, wanted: &Wanted, silent: Option<&str>) -> Result<Page, Fail
 
 fn relink(change: &Change, how: &str) -> Result<String, Failed> {
     let places = &change.places;
-    let connect = || {
-        let reached = socket::reach(
-            places.config.as_deref(),
-            places.socket.as_deref(),
-            places.store.as_deref(),
-        )?;
-        match reached {
-            Reach::Gateway(stream, _) => Ok(stream),
-            Reach::File(_, silent) => Err(Failed(
-                TEMPORARY,
-                format!(
-                    "{}; a link is changed by a running gateway only",
-                    silent.unwrap_or_else(|| String::from("no socket was named"))
-                ),
-            )),
-        }
+    let connect = || match places.found.reach()? {
+        Reach::Gateway(stream, _) => Ok(stream),
+        Reach::File(_, silent) => Err(Failed(
+            TEMPORARY,
+            format!(
+                "{}; a link is changed by a running gateway only",
+                silent.unwrap_or_else(|| String::from("no socket was named"))
+            ),
+        )),
     };
     let wanted = one(change.person.clone(), Some(change.application.clone()));
     let page = ask(&connect()?, &wanted)?;

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use super::backup::shown;
 use super::import::SHORT;
-use super::socket::{self, Failed};
+use super::socket::{self, Door, Failed};
 use super::{Format, complain, say};
 use crate::settle::{Account, Reconciled, Told};
 
@@ -37,12 +36,8 @@ pub struct Args {
     /// json: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The configuration, for the place of the socket [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    door: Door,
 }
 
 /// Asks, shows how far it is, and prints what differs.
@@ -65,7 +60,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn ask(args: &Args) -> Result<Reconciled, Failed> {
-    let (stream, path) = socket::gateway(args.config.as_deref(), args.socket.as_deref())?;
+    let (stream, path) = args.door.knock()?;
     let name = utf8_percent_encode(&args.application, NON_ALPHANUMERIC).to_string();
     let target = format!("/reconcile?application={name}&fix={}", args.fix);
     let asked = move || socket::ask(&stream, "POST", &target, SILENCE);

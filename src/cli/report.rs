@@ -2,13 +2,13 @@
 //! socket; where none answers, reads the data file. Needs no secret and changes nothing.
 
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::socket::{self, Failed, Reach};
+use super::socket::{self, Failed, Places, Reach};
 use super::{FAILURE, NO_INPUT, TEMPORARY, USAGE, complain, say};
 use crate::clock::{Clock, Timestamp};
 use crate::journal::record::{Operation, Status};
@@ -52,15 +52,8 @@ pub struct Args {
     /// How the rows are written
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// The configuration, for the places of socket and data file [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
-    /// The data file
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
 }
 
 /// How a report is written.
@@ -113,11 +106,7 @@ pub fn run(args: Args) -> ExitCode {
 
 fn find(args: &Args, now: Timestamp) -> Result<Found, Failed> {
     let query = query(args, now)?;
-    let reached = socket::reach(
-        args.config.as_deref(),
-        args.socket.as_deref(),
-        args.store.as_deref(),
-    )?;
+    let reached = args.places.reach()?;
     match reached {
         Reach::Gateway(stream, path) => {
             let rows = ask(&stream, &query)
@@ -317,7 +306,7 @@ mod tests {
         std::fs::write(&config, text).expect("a file");
         let asked = gateway(&socket, http("200 OK", table::json(&two()).as_bytes()));
         let mut args = args("--user ada --limit 3");
-        args.config = Some(config);
+        args.places.config = Some(config);
         let found = find(&args, NOW).expect("a report");
         assert_eq!(found.rows, two());
         assert_eq!(found.note, None);
@@ -342,8 +331,8 @@ mod tests {
     fn without_a_gateway_the_file_is_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut args = args("--status failure");
-        args.store = Some(folder.path().join("usher.redb"));
-        let path = args.store.clone().expect("a path");
+        args.places.store = Some(folder.path().join("usher.redb"));
+        let path = args.places.store.clone().expect("a path");
         let fails = |args: &Args| match find(args, NOW) {
             Err(Failed(code, text)) => (code, text),
             Ok(found) => (0, format!("{found:?}")),
@@ -359,7 +348,7 @@ mod tests {
         store.close().expect("closed");
         drop(store);
 
-        args.socket = Some(folder.path().join("usher.sock"));
+        args.places.socket = Some(folder.path().join("usher.sock"));
         let found = find(&args, NOW).expect("a report");
         let users: Vec<&str> = found.rows.iter().map(|row| row.user.as_str()).collect();
         assert_eq!(users, ["bob@example.com"]);
@@ -370,10 +359,10 @@ mod tests {
             "{note}"
         );
 
-        args.store = None;
+        args.places.store = None;
         let (code, text) = fails(&args);
         assert_eq!(code, TEMPORARY, "{text}");
-        args.config = Some(folder.path().join("none.toml"));
+        args.places.config = Some(folder.path().join("none.toml"));
         let (code, text) = fails(&args);
         assert_eq!(code, USAGE, "{text}");
     }

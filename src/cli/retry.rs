@@ -1,14 +1,12 @@
 //! `usher retry`: what failed is tried again now, and not when its time has come, or, in quarantine, never.
 
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::socket::{self, Failed, Reach};
-use super::{Format, TEMPORARY, complain, say};
+use super::socket::{self, Door, Failed};
+use super::{Format, complain, say};
 use crate::settle::Retried;
 
 /// How long the gateway may be silent: it looks at all that waits.
@@ -33,12 +31,8 @@ pub struct Args {
     /// How it is told what was made due
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The configuration, for the place of the socket [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    door: Door,
 }
 
 /// Asks the gateway, and says how many.
@@ -65,14 +59,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn retry(args: &Args) -> Result<Vec<Retried>, Failed> {
-    let reached = socket::reach(args.config.as_deref(), args.socket.as_deref(), None)?;
-    let stream: UnixStream = match reached {
-        Reach::Gateway(stream, _) => stream,
-        Reach::File(_, silent) => {
-            let why = silent.unwrap_or_else(|| String::from("no socket was named"));
-            return Err(Failed(TEMPORARY, why));
-        }
-    };
+    let (stream, _) = args.door.knock()?;
     let pairs = [("application", &args.application), ("person", &args.person)];
     let given = pairs.into_iter().filter_map(|(name, value)| {
         let value = utf8_percent_encode(value.as_deref()?, NON_ALPHANUMERIC);

@@ -15,6 +15,60 @@ const ANSWER: u64 = 1 << 30;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failed(pub(super) u8, pub(super) String);
 
+/// Where a command finds the gateway, or else its data file.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Places {
+    /// The configuration, for the places of socket and data file [default: usher.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// The gateway's admin socket
+    #[arg(long, value_name = "FILE")]
+    pub(super) socket: Option<PathBuf>,
+    /// The data file
+    #[arg(long, value_name = "FILE")]
+    pub(super) store: Option<PathBuf>,
+}
+
+/// Where a command finds the gateway, which it needs.
+#[derive(Debug, clap::Args)]
+pub(super) struct Door {
+    /// The configuration, for the place of the socket [default: usher.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The gateway's admin socket
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+}
+
+impl Places {
+    /// See [`reach`].
+    pub(super) fn reach(&self) -> Result<Reach, Failed> {
+        let [config, socket, store] = [&self.config, &self.socket, &self.store];
+        reach(config.as_deref(), socket.as_deref(), store.as_deref())
+    }
+}
+
+impl Door {
+    /// The gateway, which has to answer: on this socket, or where the configuration says. With where that is.
+    pub(super) fn knock(&self) -> Result<(UnixStream, PathBuf), Failed> {
+        let path = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => places(self.config.as_deref(), None, None)?
+                .0
+                .unwrap_or_default(),
+        };
+        match UnixStream::connect(&path) {
+            Ok(stream) => Ok((stream, path)),
+            Err(why) => Err(silent(&path, &why)),
+        }
+    }
+}
+
+fn silent(path: &Path, why: &std::io::Error) -> Failed {
+    let path = path.display();
+    Failed(TEMPORARY, format!("no gateway answers on {path} ({why})"))
+}
+
 /// Who answers a command.
 #[derive(Debug)]
 pub(super) enum Reach {
@@ -32,37 +86,19 @@ pub(super) fn reach(
     store: Option<&Path>,
 ) -> Result<Reach, Failed> {
     let (socket, store) = places(config, socket, store)?;
-    let silent = match socket {
+    let unanswered = match socket {
         None => None,
         Some(path) => match UnixStream::connect(&path) {
             Ok(stream) => return Ok(Reach::Gateway(stream, path)),
-            Err(why) => Some(format!("no gateway answers on {} ({why})", path.display())),
+            Err(why) => Some(silent(&path, &why).1),
         },
     };
-    match (silent, store) {
-        (silent, Some(store)) => Ok(Reach::File(store, silent)),
-        (Some(silent), None) => Err(Failed(TEMPORARY, silent)),
+    match (unanswered, store) {
+        (why, Some(store)) => Ok(Reach::File(store, why)),
+        (Some(why), None) => Err(Failed(TEMPORARY, why)),
         (None, None) => Err(Failed(
             USAGE,
             String::from("neither a socket nor a data file is known"),
-        )),
-    }
-}
-
-/// The gateway, which has to answer: on this socket, or where the configuration says.
-pub(super) fn gateway(
-    config: Option<&Path>,
-    socket: Option<&Path>,
-) -> Result<(UnixStream, PathBuf), Failed> {
-    let path = match socket {
-        Some(socket) => socket.to_owned(),
-        None => places(config, None, None)?.0.unwrap_or_default(),
-    };
-    match UnixStream::connect(&path) {
-        Ok(stream) => Ok((stream, path)),
-        Err(why) => Err(Failed(
-            TEMPORARY,
-            format!("no gateway answers on {} ({why})", path.display()),
         )),
     }
 }

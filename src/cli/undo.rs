@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::socket::{self, Failed, Reach};
+use super::socket::{self, Door, Failed};
 use super::{Format, TEMPORARY, USAGE, complain, say};
 use crate::clock::{Clock, Timestamp};
 use crate::journal::report::Query;
@@ -46,12 +46,8 @@ pub struct Args {
     /// How it is told; json never asks
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The configuration, for the place of the socket [default: usher.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The gateway's admin socket
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    door: Door,
 }
 
 /// Shows, asks, undoes.
@@ -84,16 +80,7 @@ fn undo(args: &Args, now: Timestamp) -> Result<(), Failed> {
     }
     let created = if args.created { "&created=true" } else { "" };
     let target = format!("/undo?{}{created}", query.to_url());
-    let reached = socket::reach(args.config.as_deref(), args.socket.as_deref(), None)?;
-    let (stream, path) = match reached {
-        Reach::Gateway(stream, path) => (stream, path),
-        Reach::File(_, silent) => {
-            return Err(Failed(
-                TEMPORARY,
-                silent.unwrap_or_else(|| String::from("no gateway answers")),
-            ));
-        }
-    };
+    let (stream, path) = args.door.knock()?;
     if !args.yes {
         let proposals = ask(&stream, &path, "GET", &target)?;
         show(args.format, &proposals);
