@@ -118,9 +118,9 @@ impl Application {
 
     /// Has stored what was heard of it, if a restart has to know that.
     pub(crate) fn remember(&self, store: &Store) {
-        if let Some(patience) = self.gate.news() {
-            store.remember(self.plan.name(), &way(&self.plan.config), patience);
-        }
+        let (name, way) = (self.plan.name(), way(&self.plan.config));
+        self.gate
+            .news(|patience| store.remember(name, &way, patience));
     }
 }
 
@@ -228,7 +228,8 @@ struct Carried {
     at: Timestamp,
     answer: Answer,
     status: Option<u16>,
-    permit: Permit,
+    /// `None`: our own stopping cut it, which shows nothing about the application.
+    permit: Option<Permit>,
 }
 
 impl Carried {
@@ -237,7 +238,10 @@ impl Carried {
     fn shows(self, store: &Store, application: &Application, heard: &pace::Heard) {
         let (name, status) = (application.plan.name(), self.status);
         let granted = pace::granted(&self.answer);
-        let swing = self.permit.heard(heard, status, granted);
+        let Some(permit) = self.permit else {
+            return;
+        };
+        let swing = permit.heard(heard, status, granted);
         // Before the commit that records the answer is handed over, so that both are on disk together.
         application.remember(store);
         match swing {
@@ -531,14 +535,13 @@ impl Engine {
             let deadline = passage.deadline.min(asked.plus(CALL));
             let calling = application.upstream.call(&call, deadline);
             // It may have been sent: nobody knows.
-            let Called { answer, ms, again } = match self.unless_cut(calling).await {
-                Some(called) => called,
-                None => Called {
-                    answer: Answer::Lost(STOPPING.to_owned()),
-                    ms: 0,
-                    again: false,
-                },
-            };
+            let called = self.unless_cut(calling).await;
+            let is_cut = called.is_none();
+            let Called { answer, ms, again } = called.unwrap_or_else(|| Called {
+                answer: Answer::Lost(STOPPING.to_owned()),
+                ms: 0,
+                again: false,
+            });
             let status = match &answer {
                 Answer::Reply { status, .. } => Some(*status),
                 Answer::NotSent(_) | Answer::Lost(_) => None,
@@ -559,9 +562,15 @@ impl Engine {
             });
             if again && !renewed {
                 renewed = true;
-                permit.made_again(status);
+                permit.shows_nothing(status);
                 continue;
             }
+            let permit = if is_cut {
+                permit.shows_nothing(status);
+                None
+            } else {
+                Some(permit)
+            };
             return Ok(Carried {
                 at: if call.writes() {
                     self.clock.now()

@@ -48,12 +48,12 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER")]
     after: Option<u64>,
     #[command(flatten)]
-    places: Places,
+    places: Asking,
 }
 
 /// Where to ask, and how to tell.
 #[derive(Debug, clap::Args)]
-struct Places {
+struct Asking {
     /// How it is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -69,7 +69,7 @@ enum What {
         /// The userName, a group's name, or an id
         person: String,
         #[command(flatten)]
-        places: Places,
+        places: Asking,
     },
     /// Forgets a link; the account in the application is left alone
     #[command(
@@ -95,7 +95,7 @@ struct Change {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    places: Places,
+    places: Asking,
 }
 
 fn limit(text: &str) -> Result<usize, String> {
@@ -160,7 +160,7 @@ fn one(person: String, application: Option<String>) -> Wanted {
     }
 }
 
-fn look(wanted: &Wanted, places: &Places) -> Result<Page, Failed> {
+fn look(wanted: &Wanted, places: &Asking) -> Result<Page, Failed> {
     match places.found.reach()? {
         Reach::Gateway(stream, path) => ask(&stream, wanted)
             .map_err(|Failed(code, why)| Failed(code, format!("{}: {why}", path.display()))),

@@ -339,7 +339,9 @@ impl GroupTurn<'_> {
             let link = self.decision.link.clone();
             let operation = self.decision.operation;
             let presumed = weigh::presumed(&self.application.plan, operation, link, now);
-            let unknown = members::unknown(self.name(), self.group.handle, &changes);
+            let mut unknown = members::unknown(self.name(), self.group.handle, &changes);
+            // What passed to another holder is known whatever becomes of the calls.
+            unknown.rows.splice(0..0, local.rows.iter().cloned());
             settles = Some(self.intend(presumed, unknown).await?);
         }
         let deadline = now.plus(TURN);

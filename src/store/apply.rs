@@ -209,7 +209,8 @@ impl Writer {
     }
 
     /// Does all of a batch in one transaction, and writes what waits beside it: notes of reads, and what was heard of
-    /// applications; of an empty batch only that, if there is any. An error means that the engine failed and nobody knows what is on disk.
+    /// applications; of an empty batch only that, if there is any. An error means that the engine failed and nobody knows
+    /// what is on disk.
     pub(super) fn apply(
         &mut self,
         batch: &mut [Job],

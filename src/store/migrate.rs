@@ -42,7 +42,7 @@ pub(super) fn with_copy(
             copy.display()
         ))
     })?;
-    to_schema_2(db, found, &|share| progress(0.5 + share / 2.0)).map_err(|trouble| {
+    bring_up(db, found, &|share| progress(0.5 + share / 2.0)).map_err(|trouble| {
         let (Trouble::Damaged(text) | Trouble::Engine(text)) = trouble;
         OpenError::Failed(format!(
             "it could not be brought from schema {} to {SCHEMA} and stays as it was: {text}",
@@ -112,15 +112,31 @@ pub(super) fn duplicate(
     Ok(to.sync_all()?)
 }
 
-/// Schema 2 sorts and counts lists by keys: displayName, `meta.lastModified`, `active`.
-fn to_schema_2(db: &Database, found: &Found, progress: &dyn Fn(f32)) -> Result<(), Trouble> {
+/// All in one transaction. Schema 3 has records of memberships in the journal, which a build of schema 2 does not read:
+/// nothing changes but the number.
+fn bring_up(db: &Database, found: &Found, progress: &dyn Fn(f32)) -> Result<(), Trouble> {
     let all = db.begin_read()?.open_table(ROWS)?.len()?;
     let mut transaction = db.begin_write()?;
     transaction.set_two_phase_commit(true);
     let mut open = Transaction::open(&transaction, found.instance, found.head.clone())?;
+    if found.schema < 2 {
+        to_schema_2(&mut open, all, progress)?;
+    }
+    open.put_state(name::SCHEMA, SCHEMA.to_be_bytes().to_vec())?;
+    open.finish()?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Schema 2 sorts and counts lists by keys: displayName, `meta.lastModified`, `active`.
+fn to_schema_2(
+    open: &mut Transaction<'_>,
+    all: u64,
+    progress: &dyn Fn(f32),
+) -> Result<(), Trouble> {
     let (mut from, mut done) = (0, 0);
     loop {
-        let rows = slice(&open, from)?;
+        let rows = slice(open, from)?;
         let Some(last) = rows.last() else {
             break;
         };
@@ -136,9 +152,6 @@ fn to_schema_2(db: &Database, found: &Found, progress: &dyn Fn(f32)) -> Result<(
         }
         progress(share(done, all));
     }
-    open.put_state(name::SCHEMA, SCHEMA.to_be_bytes().to_vec())?;
-    open.finish()?;
-    transaction.commit()?;
     Ok(())
 }
 

@@ -475,8 +475,9 @@ impl Permit {
         swing
     }
 
-    /// Ends a call that is made once more, with another token: it was made, and shows nothing about the application.
-    pub fn made_again(self, status: Option<u16>) {
+    /// Ends a call that was made and shows nothing about the application: it is made once more with another token, or we
+    /// cut it ourselves.
+    pub fn shows_nothing(self, status: Option<u16>) {
         self.gate.0.lock().count(self.class, status);
     }
 

@@ -70,11 +70,12 @@ impl Patience {
     }
 
     /// Whether a restart that knew `stored` alone would call where it must not, or be shy where it need not. What is over
-    /// already is left out, so that an application that is well costs no row.
+    /// already is left out, so that an application that stays well is written once.
     #[must_use]
     pub fn is_news(&self, stored: &Self, now: Timestamp) -> bool {
         let fails = |one: &Self| one.failures > 0;
-        let longer = self.not_before > stored.not_before && self.not_before > now;
+        let longer = self.not_before > stored.not_before.max(now)
+            || self.asked_until > stored.asked_until.max(now);
         let rests = |mine: &Rests, stored: &Rests| {
             let longer = mine.not_before > stored.not_before.max(now);
             // More than was granted before shows with the next answer; less has to be known before the next call.
@@ -122,6 +123,15 @@ mod tests {
                 Patience {
                     failures: 2,
                     not_before: Timestamp(1_060_000),
+                    ..failing
+                },
+                failing,
+                true,
+            ),
+            (
+                "it asks for a part of what we wait of ourselves",
+                Patience {
+                    asked_until: Timestamp(1_000_500),
                     ..failing
                 },
                 failing,

@@ -12,7 +12,7 @@ use super::model::lists_equal_a_scan;
 use super::*;
 use crate::store::tables::{
     Bytes, INDEX, INTENTS, JOURNAL, KEYS, MARKS, READS, ROWS, SCHEMA, STATE, Seal, name, number,
-    unseal,
+    seal, unseal,
 };
 use crate::store::{Key, Lookup, OpenError, Options};
 
@@ -111,6 +111,33 @@ pub(super) fn is_migrated(store: &Store) {
     assert_eq!(view.member_count(Handle(3007)), Ok(3));
     assert_eq!(view.mark_count("zoom"), Ok(1));
     assert_eq!(view.verify_chain(1, 7), Ok(None));
+}
+
+/// What came with schema 3 needs nothing but its number: whoever goes back takes the copy.
+#[test]
+fn a_file_of_schema_2_is_copied_and_gets_its_number() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("usher.redb");
+    written(&path);
+    open(&path).expect("migrated").close().expect("closed");
+    fs::remove_file(beside(&path, ".v1")).expect("the first copy");
+    let db = Database::open(&path).expect("opens");
+    let transaction = db.begin_write().expect("begins");
+    {
+        let mut state = transaction.open_table(STATE).expect("table");
+        let number = seal(Seal::State, name::SCHEMA, 2_u64.to_be_bytes().to_vec());
+        state
+            .insert(name::SCHEMA, number.as_slice())
+            .expect("written");
+    }
+    transaction.commit().expect("committed");
+    drop(db);
+    let store = open(&path).expect("migrated");
+    is_migrated(&store);
+    store.close().expect("closed");
+    drop(store);
+    let copy = beside(&path, ".v2");
+    assert_eq!((schema(&path), schema(&copy)), (SCHEMA, 2));
 }
 
 #[test]

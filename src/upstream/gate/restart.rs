@@ -21,7 +21,8 @@ impl Gate {
                 pace.grant(granted);
             }
         }
-        state.stored = Some(*known);
+        // What another clock wrote is told anew, or it would hold at every start.
+        state.stored = (state.known() == *known).then_some(*known);
         drop(state);
         self.0.changed.notify_waiters();
     }
@@ -37,18 +38,17 @@ impl Gate {
         self.0.changed.notify_waiters();
     }
 
-    /// What has to be stored because the next gate has to know it: once each time that there is something new.
-    #[must_use]
-    pub fn news(&self) -> Option<Patience> {
+    /// Hands over what the next gate has to know: once each time that there is something new. What is handed over last is
+    /// the newest, so that `keep` may not call back.
+    pub fn news(&self, keep: impl FnOnce(Patience)) {
         let now = self.0.clock.now();
         let mut state = self.0.lock();
         let known = state.known();
         let stored = state.stored;
-        if stored.is_some_and(|stored| !known.is_news(&stored, now)) {
-            return None;
+        if stored.is_none_or(|stored| known.is_news(&stored, now)) {
+            state.stored = Some(known);
+            keep(known);
         }
-        state.stored = Some(known);
-        Some(known)
     }
 }
 
@@ -79,6 +79,12 @@ mod tests {
         Gate::new(&pace, clock.clone())
     }
 
+    fn news(gate: &Gate) -> Option<Patience> {
+        let mut told = None;
+        gate.news(|patience| told = Some(patience));
+        told
+    }
+
     /// Whether a call goes at once, and whether it finds out.
     async fn goes(gate: &Gate, clock: &Clock) -> Option<bool> {
         let now = clock.now();
@@ -94,16 +100,16 @@ mod tests {
     async fn the_next_gate_waits_as_long_and_then_asks_once() {
         let clock = Clock::manual(Timestamp(1_000_000));
         let first = gate(&clock);
-        assert!(first.news().is_some(), "nobody knows what is stored");
-        assert_eq!(first.news(), None, "once");
+        assert!(news(&first).is_some(), "nobody knows what is stored");
+        assert_eq!(news(&first), None, "once");
         let passed = first.pass(Class::Light, Turn::Inline, Timestamp(1_000_001));
         let permit = passed.await.expect("it is open");
         let asked = Heard::Unavailable(Some(Duration::from_secs(60)));
         let _down = permit.heard(&asked, Some(503), Some(7));
-        let known = first.news().expect("it asked to be left alone");
+        let known = news(&first).expect("it asked to be left alone");
         let next = gate(&clock);
         next.resume(&known);
-        assert_eq!(next.news(), None, "it is stored");
+        assert_eq!(news(&next), None, "it is stored");
         let seen = next.snapshot(clock.now());
         assert_eq!(seen.left_alone_until, Some(Timestamp(1_060_000)));
         assert_eq!((seen.failures, seen.light.granted), (1, Some(7)));
@@ -119,6 +125,8 @@ mod tests {
         next.resume(&far);
         let until = next.snapshot(clock.now()).left_alone_until;
         assert_eq!(until, Some(clock.now().plus(CAP)));
+        let told = news(&next).expect("what is stored is not what holds");
+        assert_eq!(told.not_before, clock.now().plus(CAP));
     }
 
     #[tokio::test]
