@@ -13,18 +13,22 @@ use std::sync::atomic::Ordering;
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::config;
 use crate::error::Fault;
 use crate::journal::record::Record;
+use crate::journal::replay::belonging::{Bound, Move, Policy, Relevant, is_silent};
 use crate::journal::replay::case::Case;
+use crate::journal::replay::groups::{Groups, Names, Standing};
 use crate::journal::replay::past::{Past, whose};
 use crate::journal::replay::person::{Person, Present};
 use crate::journal::replay::{Line, Tally};
 use crate::journal::report::Query;
+use crate::policy::assignment::Selector;
 use crate::provision::plan::Application;
-use crate::scim::Kind;
+use crate::scim::{Handle, Kind, Resource};
 use crate::store::{Binding, Key, Progress, View};
 
 use super::Console;
@@ -123,15 +127,14 @@ pub fn replay(
     span: Span,
     progress: &Progress,
 ) -> Result<Vec<Line>, Fault> {
-    let (mut cases, mut bindings) = (Vec::new(), Vec::new());
+    let (mut cases, mut policies) = (Vec::new(), Vec::new());
     for application in new {
         let name = application.name();
-        let policies: Vec<_> = selectors(application).collect();
         let now = view.selectors(name)?;
         let same_policies = now.is_some_and(|now| {
-            now.iter().collect::<BTreeSet<_>>() == policies.iter().copied().collect()
+            now.iter().collect::<BTreeSet<_>>() == selectors(application).collect()
         });
-        bindings.push(view.bind(name, policies)?);
+        policies.push(bound(view, application)?);
         cases.push(Case {
             new: application,
             old: old.iter().find(|old| old.name() == name).copied(),
@@ -139,33 +142,93 @@ pub fn replay(
         });
     }
     let mut passes = Passes::new(view, span, progress)?;
+    let (groups, mut relevant) = memberships(&mut passes, &policies)?;
     let mut people = BTreeSet::new();
-    let (mut records, mut groups, mut first) = (0, 0, None);
-    passes.pass(span.until, |record| {
+    let (mut records, mut of_groups, mut first) = (0, 0, None);
+    let hash = |id: &str| Hasher::default().hash_one(id);
+    let to = if relevant.ids().is_empty() {
+        span.until
+    } else {
+        Timestamp::NEVER
+    };
+    passes.pass(to, |record| {
+        relevant.count(record, &groups);
+        if record.time >= span.until {
+            return;
+        }
         records += 1;
         first.get_or_insert((record.sequence, record.time));
-        groups += u64::from(record.kind == Kind::Group);
-        people.extend(whose(record).map(|whose| Hasher::default().hash_one(whose)));
+        of_groups += u64::from(record.kind == Kind::Group);
+        people.extend(whose(record).map(|whose| hash(&whose)));
+        relevant.moves(record, &groups, |member, _| {
+            people.insert(hash(member));
+        });
     })?;
+    relevant.settle(&groups, &policies);
+    let relevant = relevant;
+    let affected: Vec<Handle> = relevant
+        .affected(span.until)
+        .into_iter()
+        .filter_map(|at| relevant.ids().get(at))
+        .filter_map(|id| view.find(&Key::Id(Kind::Group, id)).transpose())
+        .collect::<Result<_, _>>()?;
+    for group in &affected {
+        members(view, *group, |id| {
+            people.insert(hash(id));
+        })?;
+    }
     let share = u64::try_from(people.len().div_ceil(PEOPLE).max(1)).unwrap_or(u64::MAX);
     drop(people);
     passes.expect(share);
     let mut tally = Tally::default();
     for turn in 0..share {
-        let its = |record: &Record| {
-            whose(record).filter(|whose| Hasher::default().hash_one(whose) % share == turn)
-        };
+        let is_its = |id: &str| hash(id) % share == turn;
+        let its = |record: &Record| whose(record).filter(|whose| is_its(whose));
         let mut pasts: HashMap<String, Past> = HashMap::new();
+        let mut moves: HashMap<String, Vec<Move>> = HashMap::new();
+        let mut silent = BTreeSet::new();
         // To the journal's end: what was written since is what makes the directory of now another one than it was.
         passes.pass(Timestamp::NEVER, |record| {
+            relevant.moves(record, &groups, |member, one| {
+                if is_its(member) {
+                    moves.entry(member.to_owned()).or_default().push(one);
+                }
+            });
             if let Some(whose) = its(record) {
+                if is_silent(record) {
+                    silent.insert(whose.clone());
+                }
                 pasts.entry(whose).or_default().take(record, span.until);
             }
         })?;
-        pasts.retain(|_, past| past.is_spanned());
+        for id in moves.keys() {
+            pasts.entry(id.clone()).or_default();
+        }
+        for group in &affected {
+            members(view, *group, |id| {
+                if is_its(id) {
+                    pasts.entry(id.to_owned()).or_default();
+                }
+            })?;
+        }
         let mut replayed = HashMap::with_capacity(pasts.len());
-        for (whose, past) in pasts {
-            let present = present(view, new, &bindings, past.id())?;
+        for (whose, mut past) in pasts {
+            let id = if past.id().is_empty() {
+                whose.as_str()
+            } else {
+                past.id()
+            };
+            let moves = moves.remove(id).unwrap_or_default();
+            let is_silent = silent.contains(id);
+            let present = present(view, &relevant, id, &moves, is_silent)?;
+            let turns = &mut present.belonging.turns.iter();
+            if !past.is_spanned() && !turns.any(|turn| turn.time < span.until) {
+                continue;
+            }
+            if !past.is_spanned() {
+                let user = present.resource.as_ref().map_or("", Resource::title);
+                past.pick(&whose, user);
+            }
             replayed.insert(whose, Person::begin(&cases, past, present));
         }
         passes.pass(span.until, |record| {
@@ -190,46 +253,145 @@ pub fn replay(
             time.rfc3339()
         ));
     }
-    if groups > 0 {
+    if of_groups > 0 {
         notes.push(format!(
-            "groups are not replayed: {groups} records of groups were passed over"
+            "groups in applications are not replayed: of {of_groups} records of groups only who belongs by them is"
         ));
     }
-    if new.iter().any(|one| selectors(one).next().is_some()) {
-        notes.push(String::from(
-            "who is in a policy's group is taken from now, where the journal does not show it",
+    if let Some(time) = relevant.blind() {
+        notes.push(format!(
+            "who was in a policy's group before {} is taken from then, where the journal does not show it: an older usher wrote no memberships",
+            time.rfc3339()
         ));
     }
     Ok(tally.end(records, notes))
 }
 
-fn selectors(
-    application: &Application,
-) -> impl Iterator<Item = &crate::policy::assignment::Selector> {
+fn selectors(application: &Application) -> impl Iterator<Item = &Selector> {
     application.config.policies.iter().map(|one| &one.group)
 }
 
-/// A person as the directory has them now.
+/// An application's policies, with the groups that they are bound to already.
+fn bound(view: &View, application: &Application) -> Result<Vec<Policy>, Fault> {
+    let mut policies = Vec::new();
+    for selector in selectors(application) {
+        let its =
+            |one: &&Binding| one.application == application.name() && one.selector == *selector;
+        let mut bound = None;
+        if let Some(binding) = view.bindings()?.iter().find(its) {
+            let group = view.resource(binding.group)?;
+            let group = group.filter(|group| !binding.deleted && group.deleted.is_none());
+            bound = Some(Bound {
+                group: group.map(|group| group.id.as_str().to_owned()),
+                name: binding.name.clone(),
+                populated: binding.populated,
+            });
+        }
+        policies.push(Policy {
+            selector: selector.clone(),
+            bound,
+        });
+    }
+    Ok(policies)
+}
+
+/// The groups that policies have or had, walked through the whole journal since the span's beginning: first for which of all
+/// ids are groups, then for what is in them.
+fn memberships(
+    passes: &mut Passes<'_>,
+    policies: &[Vec<Policy>],
+) -> Result<(Groups, Relevant), Fault> {
+    let view = passes.view;
+    if policies.iter().all(Vec::is_empty) {
+        let (groups, mut relevant) = (Groups::default(), Relevant::default());
+        relevant.settle(&groups, policies);
+        return Ok((groups, relevant));
+    }
+    passes.before = 2;
+    passes.expect(1);
+    let mut groups = Groups::of(standing(view)?);
+    passes.pass(Timestamp::NEVER, |record| groups.name(record))?;
+    passes.pass(Timestamp::NEVER, |record| groups.take(record))?;
+    groups.close();
+    let mut relevant = Relevant::of(&groups, policies);
+    let mut people = Vec::with_capacity(relevant.ids().len());
+    for id in relevant.ids() {
+        let mut count = 0;
+        if let Some(group) = view.find(&Key::Id(Kind::Group, id))? {
+            members(view, group, |_| count += 1)?;
+        }
+        people.push(count);
+    }
+    relevant.people(&people, &groups);
+    Ok((groups, relevant))
+}
+
+/// All groups of now.
+fn standing(view: &View) -> Result<Vec<Standing>, Fault> {
+    let mut handles = Vec::new();
+    view.walk(Kind::Group, Handle(0), |row| {
+        handles.push(row.handle);
+        ControlFlow::Continue(())
+    })?;
+    let mut all = Vec::with_capacity(handles.len());
+    for handle in handles {
+        let Some(group) = view.resource(handle)? else {
+            continue;
+        };
+        let text = |name: &str| {
+            let value = group.attributes.get(name).and_then(Value::as_str);
+            value.map(str::to_owned)
+        };
+        let above = view.groups_of(handle)?.into_iter();
+        all.push(Standing {
+            id: group.id.as_str().to_owned(),
+            names: Names {
+                display: text("displayName"),
+                external: text("externalId"),
+            },
+            above: above.map(|(_, id)| id.as_str().to_owned()).collect(),
+        });
+    }
+    Ok(all)
+}
+
+/// The people in a group, by their ids.
+fn members(view: &View, group: Handle, mut each: impl FnMut(&str)) -> Result<(), Fault> {
+    let mut after = None;
+    loop {
+        let some = view.members(group, after, PEOPLE)?;
+        for (_, id, kind) in &some {
+            if *kind == Kind::User {
+                each(id.as_str());
+            }
+        }
+        match some.last() {
+            Some((last, ..)) if some.len() == PEOPLE => after = Some(*last),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// A person as the directory has them now, and where they belonged.
 fn present(
     view: &View,
-    new: &[Application],
-    bindings: &[Vec<Binding>],
+    relevant: &Relevant,
     id: &str,
+    moves: &[Move],
+    is_silent: bool,
 ) -> Result<Present, Fault> {
     let handle = view.find(&Key::Id(Kind::User, id))?;
     let resource = handle.map(|handle| view.resource(handle)).transpose()?;
-    let Some(resource) = resource.flatten() else {
-        return Ok(Present::default());
-    };
-    let mut assigned = Vec::with_capacity(new.len());
-    for (application, bindings) in new.iter().zip(bindings) {
-        let policies = selectors(application);
-        let name = application.name();
-        assigned.push(view.assigned_by(bindings, name, policies, resource.handle)?);
+    let resource = resource.flatten();
+    let mut now = Vec::new();
+    if let Some(resource) = resource.as_ref().filter(|_| !relevant.ids().is_empty()) {
+        let groups = view.groups_of(resource.handle)?.into_iter();
+        now = groups.map(|(_, id)| id.as_str().to_owned()).collect();
     }
+    let known = (!is_silent).then_some(now.as_slice());
     Ok(Present {
-        resource: Some(resource),
-        assigned,
+        belonging: relevant.belonging(known, moves),
+        resource,
     })
 }
 
@@ -241,6 +403,8 @@ struct Passes<'v> {
     /// Sequences from the span's beginning to the journal's end.
     length: u64,
     done: u64,
+    /// Passes before the people's.
+    before: u64,
 }
 
 impl<'v> Passes<'v> {
@@ -258,6 +422,7 @@ impl<'v> Passes<'v> {
             progress,
             length,
             done: 0,
+            before: 0,
         };
         passes.expect(1);
         Ok(passes)
@@ -265,7 +430,7 @@ impl<'v> Passes<'v> {
 
     /// So many shares of people come, of two passes each, after the one that counts them.
     fn expect(&self, shares: u64) {
-        let passes = shares.saturating_mul(2).saturating_add(1);
+        let passes = shares.saturating_mul(2).saturating_add(1 + self.before);
         let of = self.length.saturating_mul(passes);
         self.progress.of.store(of, Ordering::Relaxed);
     }

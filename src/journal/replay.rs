@@ -7,9 +7,14 @@
 //!
 //! [`past::Past`] folds a person's records into where they stood before the first of them; [`person::Person`] then goes
 //! through the same records again, forward, with a `place` for each application ([`case::Case`]) that holds the `account`.
+//! [`groups::Groups`] folds the records of groups, and [`belonging::Relevant`] knows by them who was in the groups of policies
+//! when.
 
 mod account;
+pub mod belonging;
 pub mod case;
+pub mod groups;
+mod history;
 pub mod past;
 pub mod person;
 mod place;

@@ -123,6 +123,14 @@ impl Past {
         }
     }
 
+    /// Takes them although the span has no record of them: a membership of theirs moved. `user`: as they are called now.
+    pub fn pick(&mut self, id: &str, user: &str) {
+        if self.id.is_empty() {
+            id.clone_into(&mut self.id);
+            user.clone_into(&mut self.user);
+        }
+    }
+
     /// Whether the span has anything of them.
     #[must_use]
     pub fn is_spanned(&self) -> bool {
@@ -162,7 +170,13 @@ impl Past {
         }
         match now {
             // Nobody came of what was asked for.
-            None if self.born.is_none() && self.last == 0 && self.only_refused() => None,
+            None if self.born.is_none()
+                && self.last == 0
+                && self.spanned
+                && self.only_refused() =>
+            {
+                None
+            }
             None if self.gone => None,
             None => Some(String::from(
                 "gone from the directory, and the journal does not show how they were before",

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::account::{attributes, before};
+use super::belonging::{Belonging, Unclear};
 use super::case::Case;
 use super::past::{Past, is_kept};
-use super::place::{Place, assigned, is_inactive, is_taken_over};
+use super::place::{Moved, Place, assigned, is_inactive, is_taken_over};
 use super::{Course, Deed, Different, Differs, Event, Line, Tally, Unsaid, wrote};
 use crate::clock::Timestamp;
 use crate::config::shape::OutOfScope;
@@ -23,8 +24,8 @@ const SLACK: Duration = Duration::from_secs(15 * 60);
 pub struct Present {
     /// `None`: not any more.
     pub resource: Option<Resource>,
-    /// What the new policies come to by the memberships of now, for each application; empty where they are gone.
-    pub assigned: Vec<Assigned>,
+    /// Where they belonged by the new policies.
+    pub belonging: Belonging,
 }
 
 /// A person on the way through their records.
@@ -53,12 +54,15 @@ impl<'a> Person<'a> {
     pub fn begin(cases: &'a [Case<'a>], past: Past, present: Present) -> Self {
         let now = present.resource.as_ref();
         let (attributes, unknown) = past.before(now);
-        let places = cases.iter().map(|case| Place {
+        let begin = &present.belonging.begin;
+        let places = cases.iter().enumerate().map(|(at, case)| Place {
             link: before(case, &past, now, &attributes, &unknown),
             again: None,
             blind: unknown.iter().any(|name| case.reads(name)),
             same: true,
+            stood: begin.get(at).copied().unwrap_or(Err(Unclear::Gone)),
             assigned: None,
+            moved: None,
             then: Course::default(),
             now: Course::default(),
             unsaid: None,
@@ -91,6 +95,7 @@ impl<'a> Person<'a> {
 
     /// Goes through their next record.
     pub fn take(&mut self, record: &Record) {
+        self.turn(record.sequence, Timestamp::NEVER);
         self.pass(record.time);
         for delivery in &record.deliveries {
             let named = |case: &Case<'_>| case.new.name() == delivery.application;
@@ -184,9 +189,54 @@ impl<'a> Person<'a> {
         self.step(at, record.time, Some(delivery));
     }
 
+    /// Takes what groups gave and took up to a record, and before `until`.
+    fn turn(&mut self, sequence: u64, until: Timestamp) {
+        loop {
+            let turns = &mut self.present.belonging.turns;
+            let next = turns.front();
+            if next.is_none_or(|next| next.sequence > sequence || next.time >= until) {
+                return;
+            }
+            let Some(turn) = turns.pop_front() else {
+                return;
+            };
+            self.pass(turn.time);
+            for (at, stood) in turn.stood.iter().enumerate() {
+                let differs = |place: &Place| place.stood != *stood;
+                if !self.places.get(at).is_some_and(differs) {
+                    continue;
+                }
+                self.settle(at, |case, _| !case.same_policies);
+                if let Some(place) = self.places.get_mut(at) {
+                    place.stood = *stood;
+                    place.assigned = None;
+                    let stays = self.user.deleted.is_none() && !self.absent;
+                    place.moved = stays.then_some(Moved {
+                        time: turn.time,
+                        quiet: turn.quiet,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Goes through what a group gave or took, if it waits for that still and `when` says so.
+    fn settle(&mut self, at: usize, when: impl Fn(&Case<'_>, Timestamp) -> bool) {
+        let moved = self.places.get(at).and_then(|place| place.moved);
+        if let (Some(case), Some(moved)) = (self.cases.get(at), moved)
+            && when(case, moved.time)
+        {
+            self.step(at, moved.time, None);
+        }
+    }
+
     /// Does what falls due until then.
     fn pass(&mut self, until: Timestamp) {
         for at in 0..self.places.len() {
+            // Under the same policies a worker's record of it comes, however long that takes.
+            self.settle(at, |case, time| {
+                !case.same_policies && time.plus(SLACK) <= until
+            });
             // Twice at most: what has left is deactivated, and then deleted.
             for _ in 0..2 {
                 let due = self.places.get(at).and_then(|place| place.again);
@@ -228,6 +278,7 @@ impl<'a> Person<'a> {
         let case = self.cases.get(at)?;
         let place = self.places.get_mut(at)?;
         place.again = None;
+        let moved = place.moved.take();
         if self.absent || place.unsaid.is_some() {
             return None;
         }
@@ -249,13 +300,17 @@ impl<'a> Person<'a> {
             place.agree(case, &self.user.attributes, then);
         }
         let stays = self.user.deleted.is_none() && !is_inactive(&self.user.attributes);
-        if let Some(then) = then.filter(|_| case.same_policies) {
-            place.assigned = assigned(then, stays).or(place.assigned);
-        }
-        let known = self.present.assigned.get(at).copied();
-        let known = match case.new.config.policies.is_empty() {
-            true => Some(Assigned::Everybody),
-            false => place.assigned.or(known),
+        let then_shown = then.filter(|_| case.same_policies);
+        let shown = then_shown.and_then(|then| assigned(then, stays));
+        place.assigned = shown.or(place.assigned);
+        let gaps = self.present.belonging.gaps;
+        let known = match (case.new.config.policies.is_empty(), place.assigned) {
+            (true, _) => Ok(Assigned::Everybody),
+            // A worker may have decided before a membership moved that stands before its record.
+            (false, Some(assigned)) if shown.is_some() || gaps || place.stood.is_err() => {
+                Ok(assigned)
+            }
+            (false, _) => place.stood,
         };
         let decide = |assigned| {
             let facts = Facts {
@@ -266,15 +321,19 @@ impl<'a> Person<'a> {
             };
             plan_with(case.new, facts, place.link.clone())
         };
-        let decision = decide(known.unwrap_or(Assigned::Out));
-        // Of no account where both come to the same.
-        if known.is_none() && decide(Assigned::In) != decision {
-            place.unsaid = Some(String::from(
-                "gone from the directory, so that nobody knows in which groups they were",
-            ));
-            return None;
-        }
-        place.weigh(case, &decision, then);
+        let decision = match known {
+            Ok(assigned) => decide(assigned),
+            Err(unclear) => {
+                let [one, other] = unclear.between().map(decide);
+                // Of no account where both come to the same.
+                if one != other {
+                    place.unsaid = Some(unclear.reason().to_owned());
+                    return None;
+                }
+                one
+            }
+        };
+        place.weigh(case, &decision, then, moved);
         Some(decision)
     }
 
@@ -294,6 +353,12 @@ impl<'a> Person<'a> {
             tally.end.unsaid += 1;
             tally.tell(unsaid(None, reason));
             return;
+        }
+        self.turn(u64::MAX, until);
+        for at in 0..self.places.len() {
+            self.settle(at, |case, time| {
+                !case.same_policies || time.plus(SLACK) <= until
+            });
         }
         self.pass(until);
         let (mut differs, mut is_unsaid) = (false, false);
@@ -350,7 +415,9 @@ impl<'a> Person<'a> {
                 again: None,
                 blind: false,
                 same: false,
+                stood: Ok(Assigned::Everybody),
                 assigned: None,
+                moved: None,
                 then,
                 now,
                 unsaid: None,

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::account::carried;
+use super::belonging::Stood;
 use super::case::Case;
 use super::{Course, Deed, Event, wrote};
 use crate::clock::Timestamp;
@@ -24,11 +25,23 @@ pub(super) struct Place {
     pub(super) blind: bool,
     /// So far the same was planned as was done: the account is as the journal shows it.
     pub(super) same: bool,
-    /// What the journal has shown last of whether they were in a policy's group.
+    /// What the policies come to by the groups they are in.
+    pub(super) stood: Stood,
+    /// What the journal has shown since of whether they were in a policy's group.
     pub(super) assigned: Option<Assigned>,
+    /// When that changed by a group, if it is not gone through yet.
+    pub(super) moved: Option<Moved>,
     pub(super) then: Course,
     pub(super) now: Course,
     pub(super) unsaid: Option<String>,
+}
+
+/// A group gave them scope, or took it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved {
+    pub(super) time: Timestamp,
+    /// They are told of only if something is done.
+    pub(super) quiet: bool,
 }
 
 impl Place {
@@ -73,8 +86,14 @@ impl Place {
         }
     }
 
-    /// What a decision comes to.
-    pub(super) fn weigh(&mut self, case: &Case<'_>, decision: &Decision, then: Option<&Delivery>) {
+    /// What a decision comes to. `moved`: it is looked for because of a group.
+    pub(super) fn weigh(
+        &mut self,
+        case: &Case<'_>,
+        decision: &Decision,
+        then: Option<&Delivery>,
+        moved: Option<Moved>,
+    ) {
         let blind = std::mem::take(&mut self.blind);
         let Some(deed) = Deed::of(decision.operation) else {
             return;
@@ -120,6 +139,14 @@ impl Place {
         if let Some(link) = self.link.as_mut().filter(|_| lost) {
             // Nobody knows what it holds.
             link.sent = None;
+        }
+        if let Some(moved) = moved.filter(|_| then.is_none()) {
+            // A worker who finds nothing to do says nothing.
+            match event {
+                Event::Rests | Event::Waits => return,
+                Event::Stops(_, _, None) if moved.quiet => return,
+                _ => {}
+            }
         }
         let there = then.map_or(Some(Event::Rests), Event::of);
         self.same &= there.is_none_or(|there| there.is_as(event));

@@ -1,7 +1,10 @@
+mod belonging;
+
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::belonging::Belonging;
 use super::case::Case;
 use super::past::{Past, whose};
 use super::person::{Person, Present};
@@ -116,6 +119,14 @@ fn worker(at: u64, cause: &[u64], then: Delivery) -> Record {
     }
 }
 
+/// They belong all the time, or never.
+fn stands(assigned: Assigned) -> Belonging {
+    Belonging {
+        begin: vec![Ok(assigned)],
+        ..Belonging::default()
+    }
+}
+
 /// As the directory has them now.
 fn present(attributes: &Value) -> Present {
     Present {
@@ -131,7 +142,7 @@ fn present(attributes: &Value) -> Present {
             attributes: object(attributes),
             links: Vec::new(),
         }),
-        assigned: vec![Assigned::Everybody],
+        belonging: stands(Assigned::Everybody),
     }
 }
 
@@ -398,7 +409,7 @@ fn who_was_in_a_group_is_told_by_the_journal_if_the_policies_are_the_same() {
     ];
     for assigned in [Assigned::In, Assigned::Out] {
         let now = Present {
-            assigned: vec![assigned],
+            belonging: stands(assigned),
             ..present(&b)
         };
         is_same(&run(&new, &records, now));
