@@ -244,6 +244,12 @@ pub fn replay(
         }
     }
     let mut notes = Vec::new();
+    let all = view.count(Kind::User)?;
+    if all > 0 {
+        notes.push(format!(
+            "only people whom something was asked of in this time were looked at: a reload plans all {all}"
+        ));
+    }
     if let Some((sequence, time)) = first
         && sequence > 1
         && view.record(sequence - 1)?.is_none()

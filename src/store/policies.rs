@@ -20,7 +20,7 @@ use super::keys::{self, tag};
 use super::row::{RowRef, kind_byte};
 use super::tables::{self, STATE, Seal, Trouble, name};
 use super::transaction::{Transaction, from_json, json};
-use super::view::{Lookup, View};
+use super::view::View;
 
 /// The group of a policy, once it was known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -441,70 +441,6 @@ impl View {
         policies: impl IntoIterator<Item = &'s Selector>,
         user: Handle,
     ) -> Result<Assigned, Fault> {
-        self.assigned_by(self.bindings()?, application, policies, user)
-    }
-
-    /// The groups that an application's policies would be bound to if it had these from now on.
-    ///
-    /// # Errors
-    /// As [`View::bindings`].
-    pub fn bind<'s>(
-        &self,
-        application: &str,
-        policies: impl IntoIterator<Item = &'s Selector>,
-    ) -> Result<Vec<Binding>, Fault> {
-        let mut bound = Vec::new();
-        for selector in policies {
-            let same = |one: &&Binding| one.application == application && one.selector == *selector;
-            let known = self.bindings()?.iter().find(same);
-            if let Some(known) = known.filter(|known| !known.deleted) {
-                bound.push(known.clone());
-                continue;
-            }
-            match self.named(selector)? {
-                Some(group) => bound.push(Binding {
-                    application: application.to_owned(),
-                    selector: selector.clone(),
-                    group: group.handle,
-                    name: group.title().to_owned(),
-                    populated: !self.members(group.handle, None, 1)?.is_empty(),
-                    deleted: false,
-                }),
-                None => bound.extend(known.cloned()),
-            }
-        }
-        Ok(bound)
-    }
-
-    /// The oldest group that a policy names.
-    fn named(&self, selector: &Selector) -> Result<Option<Resource>, Fault> {
-        if let Selector::DisplayName(name) = selector {
-            let handle = self.find_all(Kind::Group, &Lookup::GroupName(name))?;
-            let oldest = handle.first().map(|oldest| self.resource(*oldest));
-            return Ok(oldest.transpose()?.flatten());
-        }
-        let mut found = None;
-        self.walk(Kind::Group, Handle(0), |row| {
-            match row.decode() {
-                Ok(group) if !selector.names(&group) => return ControlFlow::Continue(()),
-                group => found = Some(group),
-            }
-            ControlFlow::Break(())
-        })?;
-        Ok(found.transpose()?)
-    }
-
-    /// [`View::assigned`] where policies are bound so.
-    ///
-    /// # Errors
-    /// As [`View::bindings`].
-    pub fn assigned_by<'s>(
-        &self,
-        bindings: &[Binding],
-        application: &str,
-        policies: impl IntoIterator<Item = &'s Selector>,
-        user: Handle,
-    ) -> Result<Assigned, Fault> {
         let mut policies = policies.into_iter().peekable();
         if policies.peek().is_none() {
             return Ok(Assigned::Everybody);
@@ -512,7 +448,7 @@ impl View {
         let (mut groups, mut unknown, mut deleted) = (BTreeSet::new(), false, false);
         for selector in policies {
             let same = |one: &&Binding| one.application == application && one.selector == *selector;
-            match bindings.iter().find(same) {
+            match self.bindings()?.iter().find(same) {
                 Some(binding) if binding.is_live() => {
                     groups.insert(binding.group);
                 }
