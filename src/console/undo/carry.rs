@@ -296,6 +296,10 @@ impl<'a> Undoing<'a> {
         if found.owner != self.asks.client {
             return Ok(Some(belongs_to(found)));
         }
+        let mut edges = self.folded.memberships.of(passed.id());
+        if edges.any(|(_, edge)| edge.is_since()) {
+            return Ok(Some(String::from("changed since: members")));
+        }
         let put_in = |member: &str| {
             let edge = self.folded.memberships.get(passed.id(), member);
             edge.is_some_and(undo::Edge::is_new)
