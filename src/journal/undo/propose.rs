@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::fold::Passed;
 use super::{Proposal, Step, Wanted};
+use crate::provision::link::Origin;
 use crate::scim::{Kind, Resource};
 
 /// What to do for one resource. `now`: it, or, where the client deleted it, whoever has its name now. `removes`: what was
@@ -43,6 +44,19 @@ fn remove(
         return not(
             proposal,
             "created by these writes: --created takes it away as well",
+        );
+    }
+    let links = now.links.iter();
+    let mut there = links.filter(|link| link.origin != Origin::Created);
+    let there = there.next().map(|link| &link.application);
+    if let Some(application) = there.or(passed.adopted.as_ref()) {
+        let what = match passed.kind {
+            Kind::User => "account",
+            Kind::Group => "group",
+        };
+        return not(
+            proposal,
+            &format!("its {what} in {application} was there before"),
         );
     }
     let differing = passed.attributes.iter().filter(|(name, sides)| {

@@ -178,3 +178,28 @@ async fn who_was_created_anew_as_another_makes_room_for_who_was_deleted() {
     let members = found["Resources"][0]["members"].as_array().unwrap();
     assert_eq!(members.len(), 2);
 }
+
+#[tokio::test]
+async fn an_account_that_was_there_before_is_not_taken_away() {
+    let house = House::with(Plan {
+        tables: TABLES.to_owned(),
+        ..Plan::default()
+    })
+    .await;
+    let body = crate::import::body("ada");
+    crate::import::account(&house, &body);
+    house.later(Duration::from_secs(60)).await;
+    let since = house.clock.now().rfc3339();
+    house.ask("POST", "/Users", Some(&body)).await.expect(201);
+    newcomers(&house, 1).await;
+    let (undone, code) = undo(&house, &since, &until(&house), &FLAGS).await;
+    assert_eq!((done(&undone), code), (1, Some(0)), "{undone:?}");
+    let ada = undone
+        .iter()
+        .find(|line| line["user"] == "ada@example.com")
+        .unwrap();
+    assert_eq!(ada["step"], "not_undone");
+    assert_eq!(ada["reason"], "its account in zoom was there before");
+    house.settled().await;
+    assert_eq!(active(&house), ["ada"]);
+}
