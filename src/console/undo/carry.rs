@@ -164,7 +164,11 @@ impl<'a> Undoing<'a> {
         let passed = self.folded.passed.iter();
         passed
             .filter(|one| one.is_deleted() && !one.is_created())
-            .filter_map(|one| Some(((one.kind(), fold(one.name_before()?)), one)))
+            .map(|one| {
+                // Where the name is not shown: whoever has it now stays, as nobody can be made again without one.
+                let name = one.name_before().unwrap_or(one.user());
+                ((one.kind(), fold(name)), one)
+            })
             .collect()
     }
 
