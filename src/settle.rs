@@ -645,7 +645,7 @@ impl Engine {
         self.dice() | 1 << 63
     }
 
-    /// A Bulk has ended: its removals are counted. Nothing of it goes before, so a full queue is no reason to give up; the
+    /// A Bulk or an undo has ended: its removals are counted. Nothing of it goes before, so a full queue is no reason to give up; the
     /// next start closes what this one cannot.
     pub(crate) async fn close_set(&self, number: u64) {
         let closed = self.store.close_set(number).await;
@@ -655,7 +655,7 @@ impl Engine {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         tokio::spawn(async move {
             while let Err(why) = store.close_set(number).await {
-                tracing::warn!(error = %why, "the removals of a Bulk are not counted yet");
+                tracing::warn!(error = %why, "the removals of a Bulk or an undo are not counted yet");
                 clock.sleep(Duration::from_secs(1)).await;
             }
         });

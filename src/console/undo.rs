@@ -114,11 +114,13 @@ fn fold(view: &View, asks: &Asks) -> Result<Folded, Fault> {
         }
         ControlFlow::Continue(())
     })?;
-    // A dead group's members are noted as its edges are dropped, which may be behind the span.
-    if fold.wants_more() && !much(&fold) {
+    // What somebody changed since may stand as the client left it, and is theirs all the same. And a dead group's members
+    // are noted as its edges are dropped, which may be behind the span.
+    if fold.resources() > 0 && !much(&fold) {
+        fold.behind();
         view.records_between(asks.until, Timestamp::NEVER, |record| {
-            fold.take_more(&record);
-            if !fold.wants_more() || much(&fold) {
+            fold.take_behind(&record);
+            if much(&fold) {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())

@@ -7,6 +7,7 @@
 mod fold;
 mod members;
 mod propose;
+mod since;
 #[cfg(test)]
 mod tests;
 

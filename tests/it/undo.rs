@@ -3,6 +3,7 @@
 mod created;
 mod groups;
 mod kill;
+mod since;
 
 use std::path::Path;
 use std::time::Duration;

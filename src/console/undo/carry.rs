@@ -13,10 +13,13 @@ use crate::journal::undo::{self, Folded, Passed, Proposal, Step, Wanted};
 use crate::scim::bulk::write;
 use crate::scim::condition::Tag;
 use crate::scim::request::{Verb, Write};
+use crate::scim::schema::fold;
 use crate::scim::{Kind, Resource};
 use crate::settle::{Asked, Engine};
 use crate::store::{Key, Lookup, View};
 
+/// What is told of a group whose members are still being noted.
+const INCOMPLETE: &str = "the journal does not hold all of its memberships yet: try again";
 /// What is told of what was not begun any more.
 const STOPPING: &str = "not begun: the gateway is stopping";
 
@@ -38,6 +41,8 @@ pub(super) struct Undoing<'a> {
     pub(super) leaving: HashSet<String>,
     /// Whose name is put back, and so given up.
     renamed: HashSet<String>,
+    /// The id of somebody deleted -> who was created with their name since, and goes just before they are made again.
+    pairs: HashMap<String, (Proposal, Write)>,
     /// Who was created by these writes and stays.
     pub(super) stays: HashSet<String>,
     pub(super) proposals: Vec<Proposal>,
@@ -65,6 +70,7 @@ impl<'a> Undoing<'a> {
             made: HashMap::new(),
             leaving: HashSet::new(),
             renamed: HashSet::new(),
+            pairs: HashMap::new(),
             stays: HashSet::new(),
             proposals: Vec::new(),
             told: HashMap::new(),
@@ -90,6 +96,7 @@ impl<'a> Undoing<'a> {
     /// What was created goes where that is asked for. Before all else, because it may stand in the way of what is put back.
     pub(super) async fn created(&mut self) -> Result<(), Fault> {
         let again: HashSet<String> = self.made.values().flatten().cloned().collect();
+        let deleted = self.deleted();
         for passed in self.folded.passed.iter().filter(|one| one.is_created()) {
             let view = self.engine.store.view()?;
             let found = found(&view, passed)?;
@@ -106,11 +113,24 @@ impl<'a> Undoing<'a> {
                 continue;
             }
             let mut left = wanted.is_some();
+            // Whoever had the name before is there as long as this one is: only both go together, or neither.
+            let before = found.as_ref().and_then(|found| {
+                let before = deleted.get(&(found.kind, fold(found.title())));
+                before
+                    .copied()
+                    .filter(|one| !self.made.contains_key(one.id()))
+            });
             if let Some(found) = found.as_ref().filter(|_| proposal.is_due()) {
                 let elses = self.not_as_left(&view, passed, found)?;
                 if let Some(reason) = elses {
                     proposal.step = Step::NotUndone;
                     proposal.tell(&reason);
+                    left = false;
+                } else if let Some(why) = before.and_then(cannot_be_made_again) {
+                    proposal.step = Step::NotUndone;
+                    proposal.tell(&format!(
+                        "it has the name of one that these writes deleted and that cannot be made again: {why}"
+                    ));
                     left = false;
                 }
             }
@@ -122,6 +142,12 @@ impl<'a> Undoing<'a> {
                         if_match: Some(version(&found)),
                         ..write(passed.kind(), Verb::Delete(passed.id().to_owned()))
                     };
+                    if let Some(before) = before
+                        && !self.pairs.contains_key(before.id())
+                    {
+                        self.pairs.insert(before.id().to_owned(), (proposal, gone));
+                        continue;
+                    }
                     proposal.done = self.write(&mut proposal, gone).await.is_some();
                 }
                 None => {
@@ -131,6 +157,19 @@ impl<'a> Undoing<'a> {
             self.proposals.push(proposal);
         }
         Ok(())
+    }
+
+    /// What was deleted and was there before, by its folded name.
+    fn deleted(&self) -> HashMap<(Kind, String), &'a Passed> {
+        let passed = self.folded.passed.iter();
+        passed
+            .filter(|one| one.is_deleted() && !one.is_created())
+            .map(|one| {
+                // Where the name is not shown: whoever has it now stays, as nobody can be made again without one.
+                let name = one.name_before().unwrap_or(one.user());
+                ((one.kind(), fold(name)), one)
+            })
+            .collect()
     }
 
     /// Attributes are put back, and then who was deleted is made again: a name is given up before it is taken.
@@ -166,6 +205,13 @@ impl<'a> Undoing<'a> {
     /// One that was there before the writes. `members`: those that it is made again with.
     async fn resource(&mut self, passed: &Passed, members: Vec<String>) -> Result<(), Fault> {
         tokio::task::yield_now().await;
+        // Right before it is made again: a stop between the two is made up for when it is run again, and is no long one.
+        let pair = self.pairs.remove(passed.id());
+        let paired = pair.is_some();
+        if let Some((mut proposal, gone)) = pair {
+            proposal.done = self.write(&mut proposal, gone).await.is_some();
+            self.proposals.push(proposal);
+        }
         // Of the directory as the one before it left it.
         let view = self.engine.store.view()?;
         let gives_up = |id: &str| {
@@ -174,7 +220,7 @@ impl<'a> Undoing<'a> {
         };
         // Where it is only shown: whoever will have given the name up by then stands in nobody's way.
         let found = found(&view, passed)?.filter(|found| !gives_up(found.id.as_str()));
-        if !self.concerns(&view, passed, found.as_ref())? {
+        if !paired && !self.concerns(&view, passed, found.as_ref())? {
             return Ok(());
         }
         let (mut proposal, wanted) = undo::propose(passed, found.as_ref(), false);
@@ -187,7 +233,7 @@ impl<'a> Undoing<'a> {
         }
         let waits = passed.is_incomplete() && proposal.step == Step::Recreate;
         if waits {
-            proposal.tell("the journal does not hold all of its memberships yet: try again");
+            proposal.tell(INCOMPLETE);
         }
         drop(view);
         let wanted = wanted.filter(|_| proposal.is_due() && !waits);
@@ -296,6 +342,10 @@ impl<'a> Undoing<'a> {
         if found.owner != self.asks.client {
             return Ok(Some(belongs_to(found)));
         }
+        let mut edges = self.folded.memberships.of(passed.id());
+        if edges.any(|(_, edge)| edge.is_since()) {
+            return Ok(Some(String::from("changed since: members")));
+        }
         let put_in = |member: &str| {
             let edge = self.folded.memberships.get(passed.id(), member);
             edge.is_some_and(undo::Edge::is_new)
@@ -374,6 +424,15 @@ impl<'a> Undoing<'a> {
         }
         self.proposals
     }
+}
+
+/// Why something deleted could not be made again though its name were free.
+fn cannot_be_made_again(passed: &Passed) -> Option<String> {
+    if passed.is_incomplete() {
+        return Some(String::from(INCOMPLETE));
+    }
+    let (proposal, _) = undo::propose(passed, None, false);
+    (proposal.step != Step::Recreate).then(|| proposal.reason.unwrap_or_default())
 }
 
 /// What the client changed as it is now; of what it deleted, whoever has the name.

@@ -46,7 +46,7 @@ impl Undoing<'_> {
         }
         let view = self.engine.store.view()?;
         let edges = self.folded.memberships.of(passed.id());
-        for (member, _) in edges.filter(|(_, edge)| edge.is_missing()) {
+        for (member, _) in edges.filter(|(_, edge)| edge.is_missing() && !edge.is_since()) {
             let (id, stands) = self.stands(&view, None, member)?;
             if stands == Stands::Out {
                 members.push(id.to_owned());

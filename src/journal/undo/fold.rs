@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::record::{Changed, Edges, Event, Operation, Record, Status};
 use super::members::Memberships;
+use super::since::{Heirs, Since};
 use crate::clock::Timestamp;
 use crate::scim::Kind;
 
@@ -28,6 +29,12 @@ pub struct Passed {
     pub(super) incomplete: bool,
     /// Something was done by it, or was to be, in the application that is asked for.
     concerned: bool,
+    /// An application where its account was there before.
+    pub(super) adopted: Option<String>,
+    /// Attribute -> how the client left it, and what became of it since. Only what was changed since is in it.
+    pub(super) since: BTreeMap<String, (Shown, Since)>,
+    /// What became of the name of what was deleted.
+    pub(super) named: Since,
     /// Attribute -> before the first record and after the last; `None`: the journal does not show it.
     pub(super) attributes: BTreeMap<String, Option<(Shown, Shown)>>,
 }
@@ -44,6 +51,9 @@ impl Passed {
             unknown: false,
             incomplete: false,
             concerned: false,
+            adopted: None,
+            since: BTreeMap::new(),
+            named: Since::Not,
             attributes: BTreeMap::new(),
         }
     }
@@ -103,6 +113,8 @@ impl Passed {
 
     fn note(&mut self, changed: &Changed) {
         let hidden = changed.old.is_none() && changed.new.is_none();
+        // What others did before the client wrote again is not since.
+        self.since.remove(&changed.attribute);
         let sides = (!hidden).then(|| (changed.old.clone(), changed.new.clone()));
         match self.attributes.get_mut(&changed.attribute) {
             None => {
@@ -122,11 +134,16 @@ impl Passed {
 /// Folds records, oldest first, into what each resource went through.
 #[derive(Debug, Default)]
 pub struct Fold {
-    client: String,
+    pub(super) client: String,
     application: Option<String>,
-    passed: Vec<Passed>,
-    places: HashMap<String, usize>,
-    memberships: Memberships,
+    pub(super) passed: Vec<Passed>,
+    pub(super) places: HashMap<String, usize>,
+    pub(super) memberships: Memberships,
+    /// The sequence of the last record in the span.
+    pub(super) last: u64,
+    /// More of the memberships of a request up to this sequence is no change since.
+    pub(super) floor: Option<u64>,
+    pub(super) heirs: Heirs,
     /// Requests of whose memberships more follow, and the places of what they are about.
     open: HashMap<u64, usize>,
 }
@@ -151,11 +168,20 @@ impl Fold {
         }
     }
 
-    /// Takes a record of the client's; others are passed over, and so is what was refused.
+    /// Takes a record of the span. Those of the client are folded; of others only what they did to these things since is
+    /// looked at. What was refused is passed over.
     pub fn take(&mut self, record: &Record) {
+        self.last = record.sequence;
+        self.floor
+            .get_or_insert_with(|| record.sequence.saturating_sub(1));
         let applied = matches!(record.status, Status::Success | Status::Warning);
         if record.event != Event::Request || record.client != self.client || !applied {
             self.take_more(record);
+            self.hear(record);
+            // More memberships of the client's own requests are folded, not changed since.
+            if record.client != self.client {
+                self.take_since(record);
+            }
             return;
         }
         let place = *self.places.entry(record.id.clone()).or_insert_with(|| {
@@ -175,9 +201,14 @@ impl Fold {
         for changed in &record.changed {
             passed.note(changed);
         }
+        self.hear(record);
         match &record.edges {
             Some(edges) => self.note(place, record.sequence, edges),
-            None => passed.unknown |= record.kind == Kind::Group || passed.deleted,
+            None => {
+                if let Some(passed) = self.passed.get_mut(place) {
+                    passed.unknown |= record.kind == Kind::Group || passed.deleted;
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::fold::Passed;
+use super::since::Since;
 use crate::scim::Kind;
 
 /// One membership, before the first of the writes and after the last.
@@ -12,6 +13,7 @@ pub struct Edge {
     after: bool,
     /// It fell with the member, who was deleted: the group may be anybody's.
     fell: bool,
+    since: Since,
 }
 
 impl Edge {
@@ -19,6 +21,12 @@ impl Edge {
     #[must_use]
     pub fn fell(self) -> bool {
         self.fell
+    }
+
+    /// Whether somebody changed it since.
+    #[must_use]
+    pub fn is_since(self) -> bool {
+        self.since.is_any()
     }
 
     /// Whether it was there before the writes, and not after them.
@@ -51,6 +59,7 @@ impl Memberships {
             Some(edge) => {
                 edge.after = after;
                 edge.fell |= fell;
+                edge.since = Since::Not;
             }
             None => {
                 let before = !after;
@@ -58,10 +67,19 @@ impl Memberships {
                     before,
                     after,
                     fell,
+                    since: Since::Not,
                 };
                 members.insert(Box::from(member), edge);
                 self.len += 1;
             }
+        }
+    }
+
+    /// Notes that somebody changed it since, if it is one of these.
+    pub(super) fn touch(&mut self, group: &str, member: &str, after: bool, undoes: bool) {
+        let members = self.groups.get_mut(group);
+        if let Some(edge) = members.and_then(|members| members.get_mut(member)) {
+            edge.since.touch(after == edge.after, undoes);
         }
     }
 
@@ -130,6 +148,8 @@ pub struct Moves {
     pub taken_out: usize,
     /// They were created by these writes and stay, and stay in.
     pub created: usize,
+    /// Somebody changed them since.
+    pub since: usize,
     /// They are gone, and cannot be put in.
     pub gone: usize,
 }
@@ -138,6 +158,10 @@ impl Moves {
     /// What undoes a membership. `created`: the member was created by these writes and is not taken away.
     pub fn weigh(&mut self, edge: Edge, stands: Stands, created: bool) -> Move {
         match (edge.is_missing(), edge.is_new(), stands) {
+            (true, _, Stands::Out) | (_, true, Stands::In) if edge.is_since() => {
+                self.since += 1;
+                Move::Left
+            }
             (true, _, Stands::Out) => {
                 self.put_in += 1;
                 Move::PutIn
@@ -167,6 +191,10 @@ impl Moves {
             of(
                 self.created,
                 "that these writes created and put in stay in it",
+            ),
+            of(
+                self.since,
+                "whose membership somebody changed since are left as they are",
             ),
             of(self.gone, "of those to put in are not there any more"),
         ];

@@ -1,11 +1,12 @@
 //! What to do for one resource's attributes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::fold::Passed;
 use super::{Proposal, Step, Wanted};
+use crate::provision::link::Origin;
 use crate::scim::{Kind, Resource};
 
 /// What to do for one resource. `now`: it, or, where the client deleted it, whoever has its name now. `removes`: what was
@@ -19,7 +20,7 @@ pub fn propose(
     let mut proposal = Proposal::new(passed.kind, &passed.user, &passed.id);
     let wanted = match (passed.created, passed.deleted, now) {
         (true, true, _) | (true, false, None) => None,
-        (true, false, Some(now)) => remove(passed, &now.attributes, removes, &mut proposal),
+        (true, false, Some(now)) => remove(passed, now, removes, &mut proposal),
         (false, true, now) => recreate(passed, now, &mut proposal),
         (false, false, None) => not(&mut proposal, "deleted since by somebody else"),
         (false, false, Some(now)) => restore(passed, &now.attributes, &mut proposal),
@@ -35,7 +36,7 @@ fn not(proposal: &mut Proposal, reason: &str) -> Option<Wanted> {
 
 fn remove(
     passed: &Passed,
-    now: &Map<String, Value>,
+    now: &Resource,
     removes: bool,
     proposal: &mut Proposal,
 ) -> Option<Wanted> {
@@ -45,16 +46,28 @@ fn remove(
             "created by these writes: --created takes it away as well",
         );
     }
-    let since: Vec<&str> = passed
-        .attributes
-        .iter()
-        .filter(|(name, sides)| {
-            let left = sides.as_ref().map(|(_, new)| new.as_ref());
-            left.is_some_and(|left| left != now.get(*name))
-        })
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let links = now.links.iter();
+    let mut there = links.filter(|link| link.origin != Origin::Created);
+    let there = there.next().map(|link| &link.application);
+    if let Some(application) = there.or(passed.adopted.as_ref()) {
+        let what = match passed.kind {
+            Kind::User => "account",
+            Kind::Group => "group",
+        };
+        return not(
+            proposal,
+            &format!("its {what} in {application} was there before"),
+        );
+    }
+    let differing = passed.attributes.iter().filter(|(name, sides)| {
+        let left = sides.as_ref().map(|(_, new)| new.as_ref());
+        left.is_some_and(|left| left != now.attributes.get(*name))
+    });
+    let mut since: BTreeSet<&str> = differing.map(|(name, _)| name.as_str()).collect();
+    let touched = passed.since.keys().filter(|name| passed.is_since(name));
+    since.extend(touched.map(String::as_str));
     if !since.is_empty() {
+        let since: Vec<&str> = since.into_iter().collect();
         return not(proposal, &format!("changed since: {}", since.join(", ")));
     }
     proposal.step = Step::Remove;
@@ -79,6 +92,9 @@ fn recreate(passed: &Passed, now: Option<&Resource>, proposal: &mut Proposal) ->
         } else {
             not(proposal, &format!("another {kind} has the {name} now"))
         };
+    }
+    if passed.named.is_any() {
+        return not(proposal, &format!("somebody had the {name} since"));
     }
     let before = before(passed);
     if !before.contains_key(name) {
@@ -106,7 +122,7 @@ fn restore(passed: &Passed, now: &Map<String, Value>, proposal: &mut Proposal) -
         if is == old.as_ref() {
             continue;
         }
-        if is != new.as_ref() {
+        if is != new.as_ref() || passed.is_since(name) {
             since.push(name.as_str());
             continue;
         }

@@ -252,3 +252,39 @@ fn inner_groups_come_first_and_circles_end() {
         .collect();
     assert_eq!(order, ["inner", "middle", "outer", "alone"]);
 }
+
+/// What is left of a created user after later records that change its title there and back.
+fn after(later: &[Record]) -> Step {
+    let mut made = wrote(1, Kind::User, "u", Operation::Create);
+    made.changed = changes("userName", None, Some(json!("ada")));
+    let mut open = Fold::new("entra", None);
+    open.take(&made);
+    open.behind();
+    for record in later {
+        open.take_behind(record);
+    }
+    let left = now(Kind::User, "u", 1, json!({"userName": "ada"}));
+    propose(&open.end().passed[0], Some(&left), true).0.step
+}
+
+#[test]
+fn there_and_back_again_is_a_change_unless_an_undo_took_it_back() {
+    let title = |sequence, old: Option<Value>, new: Option<Value>| Record {
+        changed: changes("title", old, new),
+        ..wrote(sequence, Kind::User, "u", Operation::Update)
+    };
+    let there = title(2, None, Some(json!("Dr")));
+    let back = title(3, Some(json!("Dr")), None);
+    let undone = |client: &str| Record {
+        client: String::from("undo"),
+        code: Some(String::from("undo")),
+        reason: Some(format!("undoes what the client {client} wrote")),
+        ..back.clone()
+    };
+    assert_eq!(after(&[]), Step::Remove);
+    assert_eq!(after(&[there.clone(), back.clone()]), Step::NotUndone);
+    assert_eq!(after(&[there.clone(), undone("entra")]), Step::Remove);
+    assert_eq!(after(&[there, undone("okta")]), Step::NotUndone);
+    // An undo alone is no change.
+    assert_eq!(after(&[undone("entra")]), Step::Remove);
+}
