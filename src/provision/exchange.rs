@@ -173,8 +173,6 @@ pub struct Exchange<'a> {
     sent: bool,
     /// A POST went out in this exchange already.
     posted: bool,
-    /// It began in doubt: what was sent last says nothing of what stands there, also when it has been read.
-    doubted: bool,
     dropped: Vec<String>,
     /// What the application can do.
     capabilities: Capabilities,
@@ -216,7 +214,6 @@ impl<'a> Exchange<'a> {
         let mut exchange = Self {
             application,
             act,
-            doubted: link.uncertain.is_some(),
             link,
             linked,
             intended,
@@ -312,7 +309,7 @@ impl<'a> Exchange<'a> {
             At::Put => {
                 // What is in doubt is written whole.
                 let sent = self.link.sent.as_ref();
-                let sent = sent.filter(|_| !self.doubted && self.link.uncertain.is_none());
+                let sent = sent.filter(|_| self.link.uncertain.is_none());
                 match profile.update(id, &self.account(), sent) {
                     Some(call) => call,
                     None => {

@@ -238,9 +238,9 @@ impl Exchange<'_> {
         let acknowledged = matches!(self.link.state, State::Unseen | State::Pending)
             && self.link.uncertain.is_none()
             && sent.is_some_and(|sent| self.application.mapping.same(sent, &account));
-        self.link.uncertain = None;
         self.link.seen_name = shown.user_name.clone();
         if shown.active == Some(false) {
+            self.link.uncertain = None;
             self.link.state = State::Deactivated;
             self.link.sent = None;
             return At::Activate;
@@ -259,6 +259,7 @@ impl Exchange<'_> {
             self.written();
             return At::End(End::Done);
         }
+        // In doubt until that is done: what was sent last is not what stands there, and this may end before it is written.
         if self.capabilities.rewrites_attributes() {
             return At::Rewrite(Change::Attributes, shown.attributes.clone());
         }

@@ -137,8 +137,19 @@ fn what_is_in_doubt_is_written_whole_once_it_is_read() {
     let named = json!({"op": "replace", "path": "displayName", "value": "Ada"});
     assert!(operations.contains(&named), "{operations:?}");
     assert_eq!(ran.outcome.end, End::Done);
-    let ran = run(update(), Some(link), tried, vec![shown("Ada")]);
+    assert_eq!(ran.outcome.link.unwrap().uncertain, None);
+    let ran = run(update(), Some(link.clone()), tried, vec![shown("Ada")]);
     assert_eq!(ran.calls, ["GET /Users/7"], "it is as it should be");
+    assert_eq!(ran.outcome.link.unwrap().uncertain, None);
+
+    // Read, and not written any more: the next one reads again.
+    let application = application_at("https://app.example/scim");
+    let mut exchange = Exchange::begin(&application, update(), Some(link), NOW);
+    assert!(matches!(exchange.step(), Step::Call(_)));
+    exchange.hear(&shown("Eve"), NOW);
+    assert!(matches!(exchange.step(), Step::Call(_)));
+    let late = exchange.put_off("no time is left", Duration::from_secs(1));
+    assert!(late.link.unwrap().uncertain.is_some());
 }
 
 #[test]
