@@ -121,7 +121,7 @@ impl World {
             let state = self.groups.all[number].may_be[0].clone();
             for renamed in [false, true] {
                 let title = group_name(number, renamed);
-                let theirs: Vec<&There> = groups.iter().filter(|it| it.name == title).collect();
+                let mut theirs: Vec<&There> = groups.iter().filter(|it| it.name == title).collect();
                 let wanted = pushed && state.exists && state.renamed == renamed;
                 if !wanted && theirs.iter().all(|it| it.members.is_empty()) {
                     // What was found there is not ours to delete: its members went, and the group stays.
@@ -129,6 +129,18 @@ impl World {
                         self.count("groups left");
                     }
                     continue;
+                }
+                if theirs.len() > 1 {
+                    // One that stayed so may have the name that another one is given.
+                    let ours = |it: &There| {
+                        let key = Key::RemoteGroup {
+                            application: name,
+                            remote_id: &it.id,
+                        };
+                        !it.members.is_empty() || view.find(&key).is_ok_and(|it| it.is_some())
+                    };
+                    theirs.retain(|it| ours(it));
+                    self.count("groups left");
                 }
                 if theirs.len() != usize::from(wanted) {
                     let id = self.groups.all[number].id.as_ref();

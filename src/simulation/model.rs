@@ -278,7 +278,8 @@ impl World {
                 self.people.all[person].may_be = vec![is];
             }
         }
-        // First who they are: they stand in each other.
+        // First who they are, and who is gone: they stand in each other.
+        let mut gone = Vec::new();
         for (number, group) in self.groups.all.iter_mut().enumerate() {
             let names = [false, true].map(|renamed| group_name(number, renamed));
             let found = names.iter().find_map(|name| {
@@ -286,8 +287,14 @@ impl World {
                 view.row(*handles.first()?, |row| row.id.to_owned()).ok()?
             });
             if !group.busy {
+                if found.is_none() && group.may_be.iter().any(|it| !it.exists) {
+                    gone.push(Member::Group(number));
+                }
                 group.id = found;
             }
+        }
+        for group in gone {
+            self.groups.forget(group);
         }
         for group in 0..self.groups.all.len() {
             if !self.groups.all[group].busy
@@ -342,14 +349,10 @@ impl World {
                         && state.members.symmetric_difference(&is.members).all(unsure)))
         };
         if known.may_be.iter().any(fits) {
-            let gone = !is.exists && known.may_be.len() > 1;
             if known.may_be.len() > 1 {
                 self.groups.all[group].may_be = vec![is];
             }
             self.groups.all[group].id = id;
-            if gone {
-                self.groups.forget(Member::Group(group));
-            }
         } else {
             let may_be = known.may_be.clone();
             self.breaks(format!("team-{group} is {is:?}, and should be {may_be:?}"));
