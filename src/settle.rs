@@ -118,9 +118,9 @@ impl Application {
 
     /// Has stored what was heard of it, if a restart has to know that.
     pub(crate) fn remember(&self, store: &Store) {
-        let (name, way) = (self.plan.name(), way(&self.plan.config));
-        self.gate
-            .news(|patience| store.remember(name, &way, patience));
+        self.gate.news(|patience| {
+            store.remember(self.plan.name(), &way(&self.plan.config), patience);
+        });
     }
 }
 
@@ -645,8 +645,8 @@ impl Engine {
         self.dice() | 1 << 63
     }
 
-    /// A Bulk or an undo has ended: its removals are counted. Nothing of it goes before, so a full queue is no reason to give up; the
-    /// next start closes what this one cannot.
+    /// A Bulk or an undo has ended: its removals are counted. Nothing of it goes before, so a full queue is no reason to
+    /// give up; the next start closes what this one cannot.
     pub(crate) async fn close_set(&self, number: u64) {
         let closed = self.store.close_set(number).await;
         if closed.is_ok() {

@@ -1,18 +1,17 @@
 //! `usher backup`: the directory in a file of its own. The running gateway writes it and goes on serving; where none
 //! answers, the data file is read here.
 
-use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
+use super::progress::{shown, told};
 use super::socket::{self, Failed, Places, Reach};
 use super::{DATA, FAILURE, Format, NO_INPUT, TEMPORARY, USAGE, complain, say};
 use crate::clock::Clock;
@@ -20,8 +19,6 @@ use crate::store::{BackupError, OpenError, Progress, Store, Written};
 
 /// How long the gateway may be silent about a backup: it shows how far it is elsewhere.
 const SILENCE: Duration = Duration::from_secs(24 * 3600);
-/// How often a person is shown how far it is.
-const OFTEN: Duration = Duration::from_millis(200);
 
 /// `usher backup`
 #[derive(Debug, clap::Args)]
@@ -86,9 +83,7 @@ fn ask(stream: UnixStream, socket: &Path, file: &Path, force: bool) -> Result<Wr
     let target = format!("/backup?path={path}&force={force}");
     let asked = move || socket::ask(&stream, "POST", &target, SILENCE);
     let body = shown(asked, || {
-        let stream = UnixStream::connect(socket).ok()?;
-        let body = socket::ask(&stream, "GET", "/backup", OFTEN).ok()?;
-        let so_far: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        let so_far: serde_json::Value = serde_json::from_slice(&told(socket, "/backup")?).ok()?;
         Some((so_far["rows"].as_u64()?, so_far["of"].as_u64()?))
     })?;
     serde_json::from_slice(&body).map_err(|_| socket::foreign())
@@ -108,33 +103,6 @@ fn seen(file: &Path) -> Result<(), Failed> {
         // There, or not ours to look at.
         _ => Ok(()),
     }
-}
-
-/// Does `work` on a thread of its own, and shows a person how far it is meanwhile: (done, all).
-pub(super) fn shown<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
-    so_far: impl Fn() -> Option<(u64, u64)>,
-) -> Result<T, Failed> {
-    if !std::io::stderr().is_terminal() {
-        return work();
-    }
-    let (sender, done) = mpsc::channel();
-    std::thread::spawn(move || sender.send(work()));
-    let result = loop {
-        match done.recv_timeout(OFTEN) {
-            Ok(result) => break result,
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some((done, all)) = so_far().filter(|(_, all)| *all > 0) {
-                    complain(&format!("\r{:3} %", done.saturating_mul(100) / all));
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                break Err(Failed(FAILURE, String::from("it ended without an answer")));
-            }
-        }
-    };
-    complain("\r     \r");
-    result
 }
 
 /// Reads the data file itself.

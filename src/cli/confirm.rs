@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::backup::{opening, shown};
+use super::backup::opening;
+use super::progress::shown;
 use super::socket::{self, Failed, Places, Reach};
 use super::{FAILURE, Format, USAGE, complain, say};
 use crate::clock::Clock;

@@ -1,22 +1,14 @@
 //! `usher import`: has the running gateway take in what is in an application, and tells what came of it.
 
 use std::fmt::Write as _;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::backup::shown;
 use super::socket::{self, Door, Failed};
-use super::{Format, TEMPORARY, complain, say};
+use super::{Format, TEMPORARY, complain, progress, say};
 use crate::scim::Kind;
 use crate::store::{Counted, Import};
-
-/// How long the gateway may be silent about an import: it shows how far it is elsewhere.
-const SILENCE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// ... and while it only tells how far that is.
-pub(super) const SHORT: Duration = Duration::from_secs(5);
 
 /// `usher import`
 #[derive(Debug, clap::Args)]
@@ -64,23 +56,16 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn ask(args: &Args) -> Result<Import, Failed> {
-    let (stream, path) = args.door.knock()?;
     let name = utf8_percent_encode(&args.application, NON_ALPHANUMERIC).to_string();
     let target = format!("/import?application={name}&claim={}", args.claim);
-    let asked = move || socket::ask(&stream, "POST", &target, SILENCE);
-    let at = path.clone();
-    let body = shown(asked, || {
-        let stream = UnixStream::connect(&at).ok()?;
-        let target = format!("/import?application={name}");
-        let body = socket::ask(&stream, "GET", &target, SHORT).ok()?;
-        let so_far: Option<Import> = serde_json::from_slice(&body).ok()?;
+    let so_far = format!("/import?application={name}");
+    let body = progress::carried(&args.door, target, &so_far, |told| {
+        let so_far: Option<Import> = serde_json::from_slice(told).ok()?;
         // Groups are few: the bar is the users'.
         let so_far = so_far.filter(|import| import.at == Kind::User && import.ended.is_none())?;
         let wide = |number: usize| u64::try_from(number).ok();
         Some((wide(so_far.next.saturating_sub(1))?, wide(so_far.total?)?))
-    });
-    let body =
-        body.map_err(|Failed(code, why)| Failed(code, format!("{}: {why}", path.display())))?;
+    })?;
     serde_json::from_slice(&body).map_err(|_| socket::foreign())
 }
 

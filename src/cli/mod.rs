@@ -11,6 +11,7 @@ pub mod holds;
 pub mod import;
 pub mod links;
 pub mod log;
+mod progress;
 pub mod reconcile;
 pub mod replay;
 pub mod report;

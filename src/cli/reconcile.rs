@@ -1,21 +1,15 @@
 //! `usher reconcile`: has the running gateway compare an application with what was left there, and tells what differs.
 
 use std::fmt::Write as _;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::backup::shown;
-use super::import::SHORT;
 use super::socket::{self, Door, Failed};
-use super::{Format, complain, say};
+use super::{Format, complain, progress, say};
 use crate::settle::{Account, Reconciled, Told};
 
-/// How long the gateway may be silent about it: it shows how far it is elsewhere.
-const SILENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Something differs: a person may want to look.
 const DIFFERS: u8 = 1;
 /// Accounts of each kind that people are shown.
@@ -60,20 +54,13 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn ask(args: &Args) -> Result<Reconciled, Failed> {
-    let (stream, path) = args.door.knock()?;
     let name = utf8_percent_encode(&args.application, NON_ALPHANUMERIC).to_string();
     let target = format!("/reconcile?application={name}&fix={}", args.fix);
-    let asked = move || socket::ask(&stream, "POST", &target, SILENCE);
-    let at = path.clone();
-    let body = shown(asked, || {
-        let stream = UnixStream::connect(&at).ok()?;
-        let target = format!("/reconcile?application={name}");
-        let body = socket::ask(&stream, "GET", &target, SHORT).ok()?;
-        let so_far: Value = serde_json::from_slice(&body).ok()?;
+    let so_far = format!("/reconcile?application={name}");
+    let body = progress::carried(&args.door, target, &so_far, |told| {
+        let so_far: Value = serde_json::from_slice(told).ok()?;
         Some((so_far["done"].as_u64()?, so_far["of"].as_u64()?))
-    });
-    let body =
-        body.map_err(|Failed(code, why)| Failed(code, format!("{}: {why}", path.display())))?;
+    })?;
     serde_json::from_slice(&body).map_err(|_| socket::foreign())
 }
 

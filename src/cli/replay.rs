@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::backup::shown;
-use super::import::SHORT;
+use super::progress::{shown, told};
 use super::report::read_only;
 use super::socket::{self, Failed, Reach};
 use super::{FAILURE, Format, USAGE, complain, say};
@@ -118,9 +117,7 @@ fn ask(stream: UnixStream, at: &Path, text: String, span: Span) -> Result<Vec<Li
     let target = format!("/replay?{}", query.to_url());
     let asked = move || socket::send(&stream, "POST", &target, text.as_bytes(), SILENCE);
     let body = shown(asked, || {
-        let stream = UnixStream::connect(at).ok()?;
-        let body = socket::ask(&stream, "GET", "/replay", SHORT).ok()?;
-        let so_far: Value = serde_json::from_slice(&body).ok()?;
+        let so_far: Value = serde_json::from_slice(&told(at, "/replay")?).ok()?;
         Some((so_far["rows"].as_u64()?, so_far["of"].as_u64()?))
     })?;
     let lines = body.split(|byte| *byte == b'\n');

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::backup::shown;
+use super::progress::shown;
 use super::socket::{self, Failed};
 use super::{DATA, FAILURE, Format, NO_INPUT, TEMPORARY, USAGE, complain, say};
 use crate::clock::Clock;

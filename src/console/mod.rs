@@ -12,6 +12,7 @@ pub mod replay;
 pub mod route;
 pub mod status;
 mod test;
+mod under_way;
 mod undo;
 
 use std::path::Path;
@@ -71,8 +72,8 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 pub struct Console {
     gateway: Arc<Gateway>,
     clock: Clock,
-    backup: backup::UnderWay,
-    replay: backup::UnderWay,
+    backup: under_way::UnderWay,
+    replay: under_way::UnderWay,
     started: Timestamp,
     /// What shows the certificate, with `[server.tls]`.
     tls: Option<Arc<Acceptor>>,
@@ -88,8 +89,8 @@ impl Console {
         Self {
             gateway,
             clock,
-            backup: backup::UnderWay::default(),
-            replay: backup::UnderWay::default(),
+            backup: under_way::UnderWay::default(),
+            replay: under_way::UnderWay::default(),
             started,
             tls,
             measuring: Arc::default(),

@@ -881,30 +881,15 @@ async fn a_schedule_imports_by_the_clock() {
     house.clock.advance(Duration::from_secs(23 * 3_600));
     house.settled().await;
     let engine = house.serving.gateway.engine().unwrap();
-    assert_eq!(
-        engine
-            .store
-            .view()
-            .unwrap()
-            .import("zoom")
-            .unwrap()
-            .unwrap()
-            .number,
-        1
-    );
+    let number = || {
+        let view = engine.store.view().unwrap();
+        view.import("zoom").unwrap().unwrap().number
+    };
+    assert_eq!(number(), 1);
     house.clock.advance(Duration::from_secs(3_600));
     let mut committed = engine.store.committed();
     let second = async {
-        while engine
-            .store
-            .view()
-            .unwrap()
-            .import("zoom")
-            .unwrap()
-            .unwrap()
-            .number
-            < 2
-        {
+        while number() < 2 {
             committed.changed().await.unwrap();
         }
     };
@@ -918,18 +903,15 @@ async fn a_schedule_imports_by_the_clock() {
     // A start before the next is due begins none.
     let house = house.restart().await;
     house.settled().await;
-    let engine = house.serving.gateway.engine().unwrap();
-    assert_eq!(
-        engine
-            .store
-            .view()
-            .unwrap()
-            .import("zoom")
-            .unwrap()
-            .unwrap()
-            .number,
-        2
-    );
+    let view = house
+        .serving
+        .gateway
+        .engine()
+        .unwrap()
+        .store
+        .view()
+        .unwrap();
+    assert_eq!(view.import("zoom").unwrap().unwrap().number, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
