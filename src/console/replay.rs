@@ -261,7 +261,7 @@ pub fn replay(
     }
     if of_groups > 0 {
         notes.push(format!(
-            "groups in applications are not replayed: of {of_groups} records of groups only who belongs by them is"
+            "groups in applications are not replayed: of {of_groups} records of groups only who belongs by them is looked at"
         ));
     }
     if let Some(time) = relevant.blind() {
