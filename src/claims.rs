@@ -27,12 +27,20 @@ pub enum Mode {
 /// A right to change something. The order is the order in which rights are taken.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
-    /// A resource's row and its links.
+    /// A resource's row. Its links are rights of their own, so that an exchange with one application keeps nobody from the
+    /// row, nor from the others.
     Resource(Handle),
     /// A userName, folded.
     UserName(String),
     /// A group's displayName, folded.
     GroupName(String),
+    /// A resource's link to one application: what is known there of it, and the one exchange about it.
+    Link {
+        /// The resource.
+        handle: Handle,
+        /// The application.
+        application: String,
+    },
     /// The account that a resource maps to in one application, by the key that it is looked up by.
     Account {
         /// The application.
@@ -52,6 +60,15 @@ pub enum Claim {
 }
 
 impl Claim {
+    /// A resource's link to this application.
+    #[must_use]
+    pub fn link(handle: Handle, application: &str) -> Self {
+        Self::Link {
+            handle,
+            application: application.to_owned(),
+        }
+    }
+
     /// The name of the lock, and how it is taken.
     fn name(&self) -> (Self, Mode) {
         match self {
@@ -148,12 +165,20 @@ impl Held {
     /// Whether every right in `wanted` is among these: what a look at the snapshot must confirm.
     #[must_use]
     pub fn covers(&self, wanted: &BTreeSet<Claim>) -> bool {
-        wanted.iter().all(|claim| {
-            let (name, mode) = claim.name();
-            self.rights
-                .iter()
-                .any(|right| right.place.name == name && right.mode <= mode)
-        })
+        wanted.iter().all(|claim| self.holds(claim))
+    }
+
+    /// Whether this right is among these.
+    #[must_use]
+    pub fn holds(&self, claim: &Claim) -> bool {
+        let (name, mode) = claim.name();
+        let mut rights = self.rights.iter();
+        rights.any(|right| right.place.name == name && right.mode <= mode)
+    }
+
+    /// These and others as one.
+    pub fn join(&mut self, mut others: Self) {
+        self.rights.append(&mut others.rights);
     }
 }
 

@@ -415,7 +415,6 @@ impl Engine {
         }
         let intent = Intent {
             if_unknown: if_unknown(presumed(application, &counted, now)),
-            checks: Vec::new(),
             budget,
         };
         match self.store.intend(intent).await {

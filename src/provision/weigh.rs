@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::exchange::{End, Outcome, rehearse};
 use super::ladder::Tries;
 use super::link::{Link, State};
@@ -10,7 +12,11 @@ use super::plan::{Act, Application, Decision, Facts, Note, plan_with};
 use crate::clock::Timestamp;
 use crate::config::shape::Mode;
 use crate::journal::record::{CallRecord, Delivery, Operation, Status};
+use crate::scim::Resource;
 use crate::store::{Lane, Stuck};
+
+/// Why a write waits for the exchange before it.
+pub const OVERTAKING: &str = "another change is on its way to the application; this follows it";
 
 /// When the worker takes a resource up again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +147,38 @@ pub fn unsent(
         link,
         delivery: line,
         mark: mark(now),
+        stuck: None,
+    }
+}
+
+/// What follows of a write where an exchange with the application about the same user is under way: nothing that is known
+/// of the account holds when it has ended, so the worker plans it then. `user`: as it will be.
+#[must_use]
+pub fn overtaking(
+    application: &Application,
+    decision: &Decision,
+    user: &Resource,
+    now: Timestamp,
+) -> Weighed {
+    let inactive = user.attributes.get("active").and_then(Value::as_bool) == Some(false);
+    let leaves = user.deleted.is_some() || inactive || decision.ruled_out;
+    let lane = if leaves {
+        Lane::Deactivate
+    } else {
+        decision.act.lane()
+    };
+    let link = user.link(application.name());
+    let mut line = delivery(application, decision.operation, link, Status::Queued);
+    line.code = Some(String::from("queued"));
+    line.reason = Some(OVERTAKING.to_owned());
+    Weighed {
+        link: link.cloned(),
+        delivery: line,
+        mark: Some(Due {
+            at: now,
+            attempts: 0,
+            lane,
+        }),
         stuck: None,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::draft::Known;
-use super::record::{mark, put};
+use super::draft::{Known, Part, part};
+use super::record::{mark, relink};
 use super::verdict::lost;
 use super::{Application, Attempt, Engine, Occasion, TRIES};
 use crate::claims::{Claim, Held};
@@ -101,7 +101,7 @@ impl Engine {
         if kind == Some(Kind::Group) {
             return self.deliver_group(handle, application, permit).await;
         }
-        let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
+        let mut wanted = BTreeSet::from([Claim::link(handle, name)]);
         for _ in 0..TRIES {
             // Whoever holds them may stand in the gate's line, or hang at another application: a place in that line is not
             // kept from them, nor one of the worker's for long.
@@ -126,101 +126,38 @@ impl Engine {
                 // The resource is gone, and so is what the mark was about.
                 return self.clear(mark).await.map(Turned::from);
             };
-            let known = Known::read(&view, application, &resource)?;
-            drop(view);
-            let mut needed = wanted.clone();
-            if let Some(key) = plan::account_key(&application.plan, &resource) {
-                needed.insert(Claim::Account {
-                    application: name.to_owned(),
-                    key,
-                });
-            }
-            if held.covers(&needed) {
-                return self
-                    .carry_on((resource, known), mark, application, permit, held)
-                    .await
-                    .map(Turned::from);
+            let Part { claims, orphan } = part(&view, application, &resource)?;
+            if held.covers(&claims) {
+                let taken = match orphan {
+                    Some((tombstone, link)) => {
+                        let mut user = resource.clone();
+                        user.set_link(name, Some(link));
+                        let mark = view.mark(tombstone.handle, name)?;
+                        Some(Taken {
+                            user,
+                            tombstone,
+                            mark,
+                        })
+                    }
+                    None => None,
+                };
+                let user = taken.as_ref().map_or(&resource, |taken| &taken.user);
+                let known = Known::read(&view, application, user)?;
+                drop(view);
+                let turn = UserTurn {
+                    engine: self,
+                    application,
+                    before: resource,
+                    taken,
+                    known,
+                    mark,
+                };
+                return turn.run(permit, held).await.map(Turned::from);
             }
             drop(held);
-            wanted = needed;
+            wanted = claims;
         }
         Ok(Turned::Claimed(wanted))
-    }
-
-    async fn carry_on(
-        &self,
-        (resource, known): (Resource, Known),
-        mark: Mark,
-        application: &Application,
-        permit: Option<Permit>,
-        held: Held,
-    ) -> Result<Option<Status>, Fault> {
-        let now = self.clock.now();
-        let name = application.plan.name();
-        let facts = known.facts(&resource, now);
-        let mut decision = plan::plan(&application.plan, facts);
-        let settled = decision.act == Act::Nothing
-            && decision.note.is_none()
-            && decision.again.is_none()
-            && decision.link.as_ref() == resource.link(name);
-        if settled && mark.cause.is_empty() {
-            // Nobody asked for anything, and nothing differs: there is nothing to tell either.
-            return self.clear(mark).await;
-        }
-        let place = self.store.reserve()?;
-        let mut held = vec![held];
-        let mut settles = None;
-        let mut weighed = None;
-        if decision.act != Act::Nothing && application.plan.config.mode == Mode::Live {
-            let occasion = Occasion {
-                handle: resource.handle,
-                intended: now,
-                // A worker has no client waiting: each call has its own time, and the whole has an end.
-                deadline: now.plus(Duration::from_secs(60)),
-                turn: Turn::Queued,
-            };
-            let if_unknown =
-                |presumed| self.delivery(&resource, &mark, application, presumed, None);
-            if let Some(Attempt {
-                intent,
-                outcome,
-                calls,
-            }) = self
-                .attempt(
-                    application,
-                    &mut decision,
-                    occasion,
-                    permit,
-                    if_unknown,
-                    &mut held,
-                )
-                .await?
-            {
-                settles = Some(intent);
-                weighed = Some(self.weighed(
-                    application,
-                    facts,
-                    &decision,
-                    outcome,
-                    calls,
-                    mark.attempts,
-                ));
-            }
-        }
-        let weighed = weighed.unwrap_or_else(|| {
-            weigh::unsent(
-                &application.plan,
-                &decision,
-                self.clock.now(),
-                mark.attempts,
-                "this is sent next",
-            )
-        });
-        let status = weighed.delivery.status;
-        tracing::info!(application = name, operation = ?weighed.delivery.operation, status = ?status, code = weighed.delivery.code.as_deref(), "delivery");
-        let change = self.delivery(&resource, &mark, application, weighed, settles);
-        place.commit(change).await.map_err(lost)?;
-        Ok(Some(status))
     }
 
     pub(super) async fn clear(&self, mark: Mark) -> Result<Option<Status>, Fault> {
@@ -237,34 +174,129 @@ impl Engine {
         self.store.reserve()?.commit(change).await.map_err(lost)?;
         Ok(None)
     }
+}
 
-    /// A worker's exchange as a change set.
-    fn delivery(
-        &self,
-        before: &Resource,
-        mark_was: &Mark,
-        application: &Application,
-        weighed: Weighed,
-        settles: Option<u64>,
-    ) -> ChangeSet {
-        let mut after = before.clone();
-        after.set_link(application.plan.name(), weighed.link.clone());
+/// One turn of the worker at one user.
+struct UserTurn<'a> {
+    engine: &'a Engine,
+    application: &'a Application,
+    /// As it is in the directory. Its row may change while this turn lasts: then its mark is raised.
+    before: Resource,
+    taken: Option<Taken>,
+    known: Known,
+    mark: Mark,
+}
+
+/// A deleted user's link that goes to a new user of the same name.
+struct Taken {
+    /// The new one, with it.
+    user: Resource,
+    tombstone: Resource,
+    /// What was still to be done about it.
+    mark: Option<Mark>,
+}
+
+impl UserTurn<'_> {
+    async fn run(self, permit: Option<Permit>, held: Held) -> Result<Option<Status>, Fault> {
+        let Self {
+            engine,
+            application,
+            ..
+        } = self;
+        let now = engine.clock.now();
+        let name = application.plan.name();
+        let user = self
+            .taken
+            .as_ref()
+            .map_or(&self.before, |taken| &taken.user);
+        let facts = self.known.facts(user, now);
+        let mut decision = plan::plan(&application.plan, facts);
+        let settled = decision.act == Act::Nothing
+            && decision.note.is_none()
+            && decision.again.is_none()
+            && decision.link.as_ref() == self.before.link(name);
+        if settled && self.mark.cause.is_empty() {
+            // Nobody asked for anything, and nothing differs: there is nothing to tell either.
+            return engine.clear(self.mark).await;
+        }
+        let place = engine.store.reserve()?;
+        let mut held = vec![held];
+        let mut settles = None;
+        let mut weighed = None;
+        if decision.act != Act::Nothing && application.plan.config.mode == Mode::Live {
+            let occasion = Occasion {
+                handle: self.before.handle,
+                intended: now,
+                // A worker has no client waiting: each call has its own time, and the whole has an end.
+                deadline: now.plus(Duration::from_secs(60)),
+                turn: Turn::Queued,
+            };
+            let if_unknown = |presumed| self.change(presumed, None);
+            if let Some(Attempt {
+                intent,
+                outcome,
+                calls,
+            }) = engine
+                .attempt(
+                    application,
+                    &mut decision,
+                    occasion,
+                    permit,
+                    if_unknown,
+                    &mut held,
+                )
+                .await?
+            {
+                settles = Some(intent);
+                weighed = Some(engine.weighed(
+                    application,
+                    facts,
+                    &decision,
+                    outcome,
+                    calls,
+                    self.mark.attempts,
+                ));
+            }
+        }
+        let weighed = weighed.unwrap_or_else(|| {
+            weigh::unsent(
+                &application.plan,
+                &decision,
+                engine.clock.now(),
+                self.mark.attempts,
+                "this is sent next",
+            )
+        });
+        let status = weighed.delivery.status;
+        tracing::info!(application = name, operation = ?weighed.delivery.operation, status = ?status, code = weighed.delivery.code.as_deref(), "delivery");
+        let change = self.change(weighed, settles);
+        place.commit(change).await.map_err(lost)?;
+        Ok(Some(status))
+    }
+
+    /// The turn as a change set.
+    fn change(&self, weighed: Weighed, settles: Option<u64>) -> ChangeSet {
+        let (before, name) = (&self.before, self.application.plan.name());
         let mut change = ChangeSet {
             settles,
-            generation: self.generation,
+            generation: self.engine.generation,
             ..ChangeSet::default()
         };
-        change.marks.extend(mark(
-            &weighed,
-            before.handle,
-            application.plan.name(),
-            std::slice::from_ref(mark_was),
-            false,
-        ));
-        change
-            .journal
-            .push(self.delivered(before, weighed.delivery, mark_was.cause.clone()));
-        put(&mut change, Some(before), after);
+        let standing = std::slice::from_ref(&self.mark);
+        change.marks = mark(&weighed, before.handle, name, standing, false);
+        relink(&mut change, before, name, weighed.link);
+        let cause = self.mark.cause.clone();
+        let record = self.engine.delivered(before, weighed.delivery, cause);
+        change.journal.push(record);
+        if let Some(Taken {
+            tombstone, mark, ..
+        }) = &self.taken
+        {
+            let closed =
+                self.engine
+                    .take_over(&mut change, self.application, tombstone, mark.as_ref());
+            change.journal.extend(closed);
+        }
         change
     }
 }

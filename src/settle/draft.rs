@@ -1,11 +1,10 @@
 //! The first half of a write: what it would change, read from one snapshot of the directory. Nothing is changed here.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::{Application, Engine};
 use crate::auth::Client;
-use crate::claims::{Claim, Mode};
+use crate::claims::{Claim, Held, Mode};
 use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::policy::assignment::Assigned;
@@ -35,14 +34,18 @@ pub(super) struct Prepared {
     pub(super) marks: Vec<Mark>,
     /// Tombstones whose link this resource takes over, as they are, and for which application.
     pub(super) takeovers: Vec<(usize, Resource)>,
-    /// Everything that this write may change.
+    /// Everything that this write changes for certain.
     pub(super) wanted: BTreeSet<Claim>,
+    /// What it may change beside that, for each application. Where somebody else is at it, it changes nothing there.
+    pub(super) parts: Vec<BTreeSet<Claim>>,
+    /// The applications where somebody else is at it: a mark has this planned there when they have done.
+    pub(super) busy: Vec<bool>,
 }
 
 /// What a round of preparing knows from those before it.
-pub(super) struct Round {
-    /// Claims are held, so that what is decided may be carried out. Without them only what to claim is asked.
-    pub(super) decides: bool,
+pub(super) struct Round<'a> {
+    /// What is held, so that what is decided may be carried out. Without it only what to claim is asked.
+    pub(super) held: Option<&'a Held>,
     /// What the last round drafted.
     pub(super) earlier: Option<Draft>,
 }
@@ -54,9 +57,10 @@ impl Engine {
         client: &Client,
         write: &Write,
         birth: Option<&Birth>,
-        round: Round,
+        round: Round<'_>,
         now: Timestamp,
     ) -> Result<Prepared, Fault> {
+        let decides = round.held.is_some();
         let view = self.store.view()?;
         let mut draft = match round.earlier {
             Some(earlier) if birth.is_some() => again(earlier, now),
@@ -70,7 +74,7 @@ impl Engine {
         unique(&view, client, &draft)?;
         let (mut members, strangers) = members(&view, &draft, now)?;
         let wanted = claims(client, write, &draft);
-        if round.decides && wanted.contains(&alone(&draft)) {
+        if decides && wanted.contains(&alone(&draft)) {
             members = differing(&view, &draft, members)?;
             // Who is taken over has its row written, so that the writer does not count this change itself.
             if members.is_some() && draft.taken_from().is_some() && !draft.differs() {
@@ -86,11 +90,14 @@ impl Engine {
             marks: Vec::new(),
             takeovers: Vec::new(),
             wanted,
+            parts: Vec::new(),
+            busy: Vec::new(),
         };
-        if prepared.draft.resource.kind == Kind::User {
-            self.plan_all(&view, &mut prepared, round.decides, now)?;
+        match prepared.draft.resource.kind {
+            Kind::User => self.plan_all(&view, &mut prepared, round.held, now)?,
+            Kind::Group => self.look_round(&mut prepared, round.held),
         }
-        if round.decides {
+        if decides {
             // Of the same snapshot: somebody's scope may change while nobody holds a claim on them, and raises their mark.
             prepared.marks = view.marks(prepared.draft.resource.handle)?;
             for (_, tombstone) in &prepared.takeovers {
@@ -125,30 +132,36 @@ impl Engine {
         }
     }
 
+    /// Where somebody else is at a group. Memberships alone change no link.
+    fn look_round(&self, prepared: &mut Prepared, held: Option<&Held>) {
+        let alone = prepared.wanted.contains(&alone(&prepared.draft));
+        for application in &self.applications {
+            let link = Claim::link(prepared.draft.resource.handle, application.plan.name());
+            let claims: BTreeSet<Claim> = alone.then_some(link).into_iter().collect();
+            let free = held.is_some_and(|held| held.covers(&claims));
+            prepared.parts.push(claims);
+            prepared.busy.push(!free);
+        }
+    }
+
     fn plan_all(
         &self,
         view: &View,
         prepared: &mut Prepared,
-        decides: bool,
+        held: Option<&Held>,
         now: Timestamp,
     ) -> Result<(), Fault> {
         for (at, application) in self.applications.iter().enumerate() {
             let resource = &mut prepared.draft.resource;
-            if let Some(account) = plan::account_key(&application.plan, resource) {
-                if resource.deleted.is_none() && resource.link(application.plan.name()).is_none() {
-                    // A link outlives its resource; a new resource with the same key takes it over.
-                    if let Some((tombstone, link)) = orphan(view, application, &account)? {
-                        prepared.wanted.insert(Claim::Resource(tombstone.handle));
-                        resource.set_link(application.plan.name(), Some(link));
-                        prepared.takeovers.push((at, tombstone));
-                    }
-                }
-                prepared.wanted.insert(Claim::Account {
-                    application: application.plan.name().to_owned(),
-                    key: account,
-                });
+            let Part { claims, orphan } = part(view, application, resource)?;
+            let free = held.is_some_and(|held| held.covers(&claims));
+            prepared.parts.push(claims);
+            prepared.busy.push(!free);
+            if let Some((tombstone, link)) = orphan.filter(|_| free) {
+                resource.set_link(application.plan.name(), Some(link));
+                prepared.takeovers.push((at, tombstone));
             }
-            if decides {
+            if held.is_some() {
                 let known = Known::read(view, application, resource)?;
                 let facts = known.facts(resource, now);
                 prepared
@@ -159,6 +172,37 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// An application's part of a user.
+pub(super) struct Part {
+    /// What is claimed by whoever changes it.
+    pub(super) claims: BTreeSet<Claim>,
+    /// A link outlives its resource; a new resource with the same key takes it over: the tombstone, and its link.
+    pub(super) orphan: Option<(Resource, Link)>,
+}
+
+/// What belongs to a user's link: the link itself, the account that it is about, and what it is taken over from.
+pub(super) fn part(view: &View, application: &Application, user: &Resource) -> Result<Part, Fault> {
+    let name = application.plan.name();
+    let mut part = Part {
+        claims: BTreeSet::from([Claim::link(user.handle, name)]),
+        orphan: None,
+    };
+    let Some(account) = plan::account_key(&application.plan, user) else {
+        return Ok(part);
+    };
+    if user.deleted.is_none() && user.link(name).is_none() {
+        part.orphan = orphan(view, application, &account)?;
+    }
+    let tombstone = part.orphan.iter();
+    let tombstone = tombstone.map(|(tombstone, _)| Claim::link(tombstone.handle, name));
+    part.claims.extend(tombstone);
+    part.claims.insert(Claim::Account {
+        application: name.to_owned(),
+        key: account,
+    });
+    Ok(part)
 }
 
 /// What the store knows of a user's place in an application.
@@ -213,7 +257,7 @@ fn again(mut draft: Draft, now: Timestamp) -> Draft {
 
 fn orphan(
     view: &View,
-    application: &Arc<Application>,
+    application: &Application,
     account: &str,
 ) -> Result<Option<(Resource, Link)>, Fault> {
     let name = application.plan.name();
@@ -428,10 +472,14 @@ fn alone(draft: &Draft) -> Claim {
     Claim::Members(draft.resource.handle, Mode::Exclusive)
 }
 
-/// Everything that the write may change, apart from accounts.
+/// Everything that the write changes for certain: the row, its names, the edges, and links that imports left to whoever
+/// comes first.
 fn claims(client: &Client, write: &Write, draft: &Draft) -> BTreeSet<Claim> {
-    let mut wanted = BTreeSet::new();
     let resource = &draft.resource;
+    let before = draft.before.iter().flat_map(|before| &before.links);
+    let claimed = before.filter(|link| resource.link(&link.application) != Some(link));
+    let claimed = claimed.map(|link| Claim::link(resource.handle, &link.application));
+    let mut wanted: BTreeSet<Claim> = claimed.collect();
     let titles = [Some(resource), draft.before.as_ref()]
         .into_iter()
         .flatten()

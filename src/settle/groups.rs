@@ -1,9 +1,9 @@
 //! Groups in the applications: what a client's write of one means there, and the worker's half. Nothing here is ever
 //! exchanged inline.
 //!
-//! A turn is either about the group itself (find, create, rename, delete), alone with its row, or about some of its
-//! members; the latter changes no row that a client's write needs, so that a large group can be filled for minutes while
-//! its members come and go.
+//! A turn is either about the group itself (find, create, rename, delete) or about some of its members. It changes the
+//! group's link and nothing that a client's write needs, so that a large group can be filled for minutes, or an application
+//! hang, while the group is renamed and its members come and go.
 
 mod compare;
 
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use super::deliver::{MOMENT, Turned};
 use super::draft::Prepared;
-use super::record::{mark, put};
+use super::record::{mark, relink};
 use super::verdict::lost;
 use super::{Application, Engine, Passage, STOPPING, TRIES, Unmade};
-use crate::claims::{Claim, Held, Mode as Sharing};
+use crate::claims::{Claim, Held};
 use crate::clock::Timestamp;
 use crate::config::shape::Mode;
 use crate::error::Fault;
@@ -27,7 +27,7 @@ use crate::provision::group::members;
 use crate::provision::group::plan::{self, Act, Decision, Facts};
 use crate::provision::group::weigh;
 use crate::provision::link::Link;
-use crate::provision::weigh::Weighed;
+use crate::provision::weigh::{Due, OVERTAKING, Weighed};
 use crate::scim::{Handle, Kind, Resource};
 use crate::store::{ChangeSet, Intent, Lane, Mark, SentEdit, View};
 use crate::upstream::gate::{Permit, Turn};
@@ -53,7 +53,8 @@ impl Engine {
             let view = view.as_ref()?;
             facts(view, application, group.handle).ok()
         };
-        let weighed = self.applications.iter().map(|application| {
+        let all = self.applications.iter().zip(&prepared.busy);
+        let weighed = all.map(|(application, busy)| {
             // Where that cannot be read, the worker looks.
             let mut facts = known(application.plan.name()).unwrap_or(Facts {
                 in_doubt: true,
@@ -69,8 +70,15 @@ impl Engine {
             }
             // The row is put by this write: a link goes by the worker, who knows what else goes with it.
             weighed.link = group.link(application.plan.name()).cloned();
-            if weighed.mark.is_none() && decision.relinks(group, &application.plan) {
-                weighed.mark = Some(crate::provision::weigh::Due {
+            let overtakes = *busy && concerned(application);
+            if overtakes {
+                // Nothing that is known of the group there holds when the exchange about it has ended.
+                weighed.delivery.status = Status::Queued;
+                weighed.delivery.code = Some(String::from("queued"));
+                weighed.delivery.reason = Some(OVERTAKING.to_owned());
+            }
+            if overtakes || weighed.mark.is_none() && decision.relinks(group, &application.plan) {
+                weighed.mark = Some(Due {
                     at: now,
                     attempts: 0,
                     lane: Lane::Group,
@@ -116,7 +124,7 @@ impl Engine {
     ) -> Result<Turned, Fault> {
         let patience = self.clock.now().plus(MOMENT);
         let name = application.plan.name();
-        let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
+        let mut wanted = BTreeSet::from([Claim::link(handle, name)]);
         for _ in 0..TRIES {
             let held = self.claims.acquire(&wanted, patience, &self.clock).await;
             let Ok(held) = held else {
@@ -138,7 +146,6 @@ impl Engine {
             let decision = plan::plan(&application.plan, &group, facts);
             let mut needed = wanted.clone();
             if decision.relinks(&group, &application.plan) {
-                needed.insert(Claim::Members(handle, Sharing::Exclusive));
                 needed.insert(Claim::Account {
                     application: name.to_owned(),
                     key: plan::account_key(&application.plan, &group),
@@ -333,6 +340,8 @@ impl GroupTurn<'_> {
         } = batch;
         left.more |= self.changes_name();
         left.leaving = changes.iter().any(|change| !change.adding);
+        // Until the commit.
+        let _held = held;
         let place = engine.store.reserve()?;
         let mut settles = None;
         if !changes.is_empty() {
@@ -396,27 +405,14 @@ impl GroupTurn<'_> {
             engine.clock.now(),
         );
         weighed.delivery.calls = passage.calls;
-        let mut held = vec![held];
-        let mut group = self.group.clone();
         if let Some(link) = self.relinked(&outcome) {
-            // The row is to change after all, and so nobody else may.
-            let alone = BTreeSet::from([Claim::Members(group.handle, Sharing::Exclusive)]);
-            if !held.iter().any(|held| held.covers(&alone)) {
-                let patience = engine.clock.now().plus(TURN);
-                let more = engine.claims.acquire(&alone, patience, &engine.clock);
-                held.push(more.await?);
-            }
-            if let Some(now) = engine.store.view()?.resource(group.handle)? {
-                group = now;
-            }
             weighed.link = link;
         }
         // A line where something went, or where somebody waits to hear that nothing had to.
         let quiet = changes.is_empty() && (self.mark.cause.is_empty() || left.more);
         self.said(&weighed);
         let status = weighed.delivery.status;
-        let turn = Self { group, ..self };
-        let mut change = turn.change(weighed, edit, settles);
+        let mut change = self.change(weighed, edit, settles);
         if quiet {
             change.journal.clear();
         }
@@ -462,8 +458,6 @@ impl GroupTurn<'_> {
     /// A turn as a change set.
     fn change(&self, weighed: Weighed, sent: SentEdit, settles: Option<u64>) -> ChangeSet {
         let before = &self.group;
-        let mut after = before.clone();
-        after.set_link(self.name(), weighed.link.clone());
         let mut change = ChangeSet {
             settles,
             generation: self.engine.generation,
@@ -476,13 +470,13 @@ impl GroupTurn<'_> {
             std::slice::from_ref(&self.mark),
             false,
         ));
+        relink(&mut change, before, self.name(), weighed.link);
         let cause = self.mark.cause.clone();
         let record = self.engine.delivered(before, weighed.delivery, cause);
         change.journal.push(record);
         if sent != SentEdit::default() {
             change.sent.push(sent);
         }
-        put(&mut change, Some(before), after);
         change
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::put;
+use super::record::relink;
 use super::verdict::lost;
 use super::{Application, Engine};
 use crate::claims::Claim;
@@ -167,7 +167,7 @@ impl Engine {
     ) -> Result<Option<String>, Fault> {
         let name = application.plan.name();
         let patience = self.clock.now().plus(self.patience());
-        let wanted = BTreeSet::from([Claim::Resource(handle)]);
+        let wanted = BTreeSet::from([Claim::link(handle, name)]);
         let _held = self.claims.acquire(&wanted, patience, &self.clock).await?;
         let (view, now) = (self.store.view()?, self.clock.now());
         let Some(before) = view.resource(handle)? else {
@@ -231,9 +231,7 @@ impl Engine {
             }),
             (Word::Rejected, None) => None,
         });
-        let mut after: Resource = before.clone();
-        after.set_link(name, Some(link));
-        put(&mut change, Some(&before), after);
+        relink(&mut change, &before, name, Some(link));
         drop(view);
         self.store.reserve()?.commit(change).await.map_err(lost)?;
         Ok(Some(before.title().to_owned()))

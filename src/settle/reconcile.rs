@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draft::Known;
 use super::peruse::{Page, Stop};
-use super::record::put;
+use super::record::relink;
 use super::verdict::lost;
 use super::{Application, Engine};
 use crate::claims::Claim;
@@ -378,7 +378,7 @@ impl Engine {
     ) -> Result<bool, Fault> {
         let name = application.plan.name();
         let patience = self.clock.now().plus(self.patience());
-        let wanted = BTreeSet::from([Claim::Resource(one.handle)]);
+        let wanted = BTreeSet::from([Claim::link(one.handle, name)]);
         let _held = self.claims.acquire(&wanted, patience, &self.clock).await?;
         let (view, now) = (self.store.view()?, self.clock.now());
         let Some(before) = view.resource(one.handle)? else {
@@ -427,7 +427,8 @@ impl Engine {
             caused: true,
             read: None,
         });
-        put(&mut change, Some(&before), after);
+        let link = after.link(name).cloned();
+        relink(&mut change, &before, name, link);
         self.store.reserve()?.commit(change).await.map_err(lost)?;
         Ok(true)
     }

@@ -6,10 +6,11 @@ use super::write::Asked;
 use super::{Application, Engine};
 use crate::error::Fault;
 use crate::journal::record::{Delivery, Event, Operation, Record, Status};
+use crate::provision::link::Link;
 use crate::provision::weigh::Weighed;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Kind, Resource};
-use crate::store::{CAUSES, ChangeSet, Mark, MarkEdit, Put, Stuck};
+use crate::store::{CAUSES, ChangeSet, LinkEdit, Mark, MarkEdit, Put, Stuck};
 
 impl Engine {
     /// Everything that the write changes, as one set.
@@ -56,8 +57,11 @@ impl Engine {
         }
         // No request's row may stay open when its mark is gone or has no room for it any more.
         let mut closed = Vec::new();
-        for (application, mut weighed) in self.applications.iter().zip(weighed) {
-            resource.set_link(application.plan.name(), weighed.link.take());
+        let all = self.applications.iter().zip(&prepared.busy).zip(weighed);
+        for ((application, busy), mut weighed) in all {
+            if !busy {
+                resource.set_link(application.plan.name(), weighed.link.take());
+            }
             if let Some(standing) = standing(marks, resource.handle, application.plan.name()) {
                 if weighed.mark.is_none() {
                     record.cause.extend(&standing.cause);
@@ -80,35 +84,23 @@ impl Engine {
                 weighed.delivery.status,
                 Status::Queued | Status::Unknown | Status::Held | Status::Warning
             );
-            change.marks.extend(mark(
-                &weighed,
-                resource.handle,
-                application.plan.name(),
-                marks,
-                open,
-            ));
+            if *busy {
+                change.marks.extend(raise(&weighed, resource.handle, open));
+            } else {
+                change.marks.extend(mark(
+                    &weighed,
+                    resource.handle,
+                    application.plan.name(),
+                    marks,
+                    open,
+                ));
+            }
             record.deliveries.push(weighed.delivery);
         }
         for (at, tombstone) in &prepared.takeovers {
             let application = &self.applications[*at];
-            let mut after = tombstone.clone();
-            after.set_link(application.plan.name(), None);
-            put(&mut change, Some(tombstone), after);
-            if let Some(mark) = standing(marks, tombstone.handle, application.plan.name()) {
-                let reason = "a new user of the same name has taken the account over";
-                closed.push(self.superseded(
-                    tombstone,
-                    application,
-                    Operation::Delete,
-                    reason,
-                    mark.cause.clone(),
-                ));
-                change.marks.push(MarkEdit::Clear {
-                    handle: mark.handle,
-                    application: mark.application.clone(),
-                    generation: mark.generation,
-                });
-            }
+            let standing = standing(marks, tombstone.handle, application.plan.name());
+            closed.extend(self.take_over(&mut change, application, tombstone, standing));
         }
         // First, because marks name it as their cause.
         change.journal.push(record);
@@ -116,6 +108,27 @@ impl Engine {
         put(&mut change, prepared.draft.before.as_ref(), resource);
         change.members.extend(prepared.members.clone());
         change
+    }
+
+    /// The account of somebody who is deleted is another one's now: what was still to be done about it ends, and whoever
+    /// waits for that hears of it.
+    pub(super) fn take_over(
+        &self,
+        change: &mut ChangeSet,
+        application: &Application,
+        tombstone: &Resource,
+        mark: Option<&Mark>,
+    ) -> Option<Record> {
+        relink(change, tombstone, application.plan.name(), None);
+        let mark = mark?;
+        change.marks.push(MarkEdit::Clear {
+            handle: mark.handle,
+            application: mark.application.clone(),
+            generation: mark.generation,
+        });
+        let reason = "a new user of the same name has taken the account over";
+        let (operation, cause) = (Operation::Delete, mark.cause.clone());
+        Some(self.superseded(tombstone, application, operation, reason, cause))
     }
 
     /// What was asked for and never goes to the application by itself, because something later took its place.
@@ -271,14 +284,10 @@ impl Engine {
     }
 }
 
-/// The row as it will be: written if it differs, erased if nothing is left of it.
+/// The row as it will be, if it differs.
 pub(super) fn put(change: &mut ChangeSet, before: Option<&Resource>, after: Resource) {
-    if after.deleted.is_some() && after.links.is_empty() {
-        // Nothing is left to settle anywhere. A resource that never was on disk has nothing to erase.
-        change.erase.extend(before.cloned());
-        return;
-    }
-    if before != Some(&after) {
+    // One that never was on disk, and is to be gone, leaves nothing.
+    if before != Some(&after) && (before.is_some() || after.deleted.is_none()) {
         change.puts.push(Put {
             expect: before.map(|before| before.version),
             before: before.map(|before| before.links.clone()),
@@ -287,10 +296,40 @@ pub(super) fn put(change: &mut ChangeSet, before: Option<&Resource>, after: Reso
     }
 }
 
+/// One link as it will be, if it differs: whatever becomes of the row and of the others meanwhile.
+pub(super) fn relink(
+    change: &mut ChangeSet,
+    before: &Resource,
+    application: &str,
+    after: Option<Link>,
+) {
+    let before_it = before.link(application);
+    if before_it != after.as_ref() {
+        change.links.push(LinkEdit {
+            handle: before.handle,
+            application: application.to_owned(),
+            before: before_it.cloned(),
+            after,
+        });
+    }
+}
+
 fn standing<'m>(marks: &'m [Mark], handle: Handle, application: &str) -> Option<&'m Mark> {
     marks
         .iter()
         .find(|mark| mark.handle == handle && mark.application == application)
+}
+
+/// A mark where somebody else is at it, who knows nothing of this.
+fn raise(weighed: &Weighed, handle: Handle, caused: bool) -> Option<MarkEdit> {
+    let due = weighed.mark?;
+    Some(MarkEdit::Raise {
+        handle,
+        application: weighed.delivery.application.clone(),
+        due: due.at,
+        lane: due.lane,
+        caused,
+    })
 }
 
 pub(super) fn mark(

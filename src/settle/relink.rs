@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::draft::Known;
-use super::record::{mark, put};
+use super::record::{self, mark};
 use super::verdict::lost;
 use super::{Application, Engine, TRIES};
 use crate::claims::Claim;
@@ -70,7 +70,7 @@ impl Engine {
         let known = all.find(|known| known.plan.name() == application);
         let handle = holder(&self.store.view()?, application, person)?;
         let patience = self.clock.now().plus(self.patience());
-        let mut wanted = BTreeSet::from([Claim::Resource(handle)]);
+        let mut wanted = BTreeSet::from([Claim::link(handle, application)]);
         for _ in 0..TRIES {
             let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
             let view = self.store.view()?;
@@ -180,7 +180,8 @@ impl Engine {
             remote_id: link.remote_id,
             next,
         };
-        put(&mut change, Some(&before), after);
+        let link = after.link(&relinked.application).cloned();
+        record::relink(&mut change, &before, &relinked.application, link);
         Ok((change, relinked))
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::draft::Known;
-use super::record::{mark, put};
+use super::record::{mark, relink};
 use super::verdict::{budget, fits, hold, lost};
 use super::{Application, Engine};
 use crate::claims::Claim;
@@ -313,7 +313,7 @@ impl Engine {
         handle: Handle,
     ) -> Result<(), Fault> {
         let patience = self.clock.now().plus(self.patience());
-        let wanted = BTreeSet::from([Claim::Resource(handle)]);
+        let wanted = BTreeSet::from([Claim::link(handle, application.plan.name())]);
         let _held = self.claims.acquire(&wanted, patience, &self.clock).await?;
         let (view, now, name) = (
             self.store.view()?,
@@ -394,7 +394,8 @@ impl Engine {
                 change.marks.push(mark);
             }
         }
-        put(&mut change, Some(before), after);
+        let link = after.link(name).cloned();
+        relink(&mut change, before, name, link);
         Ok(Some(change))
     }
 }

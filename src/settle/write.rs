@@ -7,7 +7,7 @@ use super::draft::{Prepared, Round};
 use super::verdict::{away, lost, verdict};
 use super::{Application, Attempt, Engine, Occasion, TRIES};
 use crate::auth::Client;
-use crate::claims::Held;
+use crate::claims::{Claim, Held};
 use crate::clock::Timestamp;
 use crate::config::shape::{DeliveryMode, Mode, OutOfScope, WhenUnavailable};
 use crate::error::Fault;
@@ -66,38 +66,82 @@ impl Engine {
             _ => None,
         };
         let mut wanted = BTreeSet::new();
+        let mut parts = Vec::new();
         let mut earlier = None;
         for _ in 0..TRIES {
-            let held = self.claims.acquire(&wanted, patience, &self.clock).await?;
-            // Every write wants something: the first round, without claims, only finds out what.
-            let decides = !wanted.is_empty();
-            let round = Round {
-                decides,
-                earlier: earlier.take(),
-            };
-            let prepared = match self.prepare(
-                asked.client,
-                &asked.write,
-                birth.as_ref(),
-                round,
-                self.clock.now(),
-            ) {
-                Ok(prepared) => prepared,
-                // What another write is about to change may look different when it is done; but a refusal reads only
-                // what is committed, so it stands.
-                Err(fault) => return Err(self.refused(asked, fault).await),
-            };
-            if decides && held.covers(&prepared.wanted) {
-                return self.carry_out(asked, prepared, held, begun).await;
+            let mut held = self.claims.acquire(&wanted, patience, &self.clock).await?;
+            for part in &parts {
+                // Nobody is waited for: an application may hang.
+                self.take(&mut held, part, begun).await;
             }
-            drop(held);
-            wanted.extend(prepared.wanted);
-            earlier = Some(prepared.draft);
+            loop {
+                // Every write wants something: the first round, without claims, only finds out what.
+                let round = Round {
+                    held: Some(&held).filter(|_| !wanted.is_empty()),
+                    earlier: earlier.take(),
+                };
+                let decides = round.held.is_some();
+                let prepared = match self.prepare(
+                    asked.client,
+                    &asked.write,
+                    birth.as_ref(),
+                    round,
+                    self.clock.now(),
+                ) {
+                    Ok(prepared) => prepared,
+                    // What another write is about to change may look different when it is done; but a refusal reads
+                    // only what is committed, so it stands.
+                    Err(fault) => return Err(self.refused(asked, fault).await),
+                };
+                if decides && held.covers(&prepared.wanted) {
+                    // Except the one that is called while the client waits.
+                    if let Some((at, deadline)) = self.awaited(asked, &prepared, begun)
+                        && self.take(&mut held, &prepared.parts[at], deadline).await
+                    {
+                        earlier = Some(prepared.draft);
+                        continue;
+                    }
+                    return self.carry_out(asked, prepared, held, begun).await;
+                }
+                wanted.extend(prepared.wanted);
+                parts = prepared.parts;
+                earlier = Some(prepared.draft);
+                break;
+            }
         }
         Err(Fault::Unavailable {
             retry_after: 1,
             detail: String::from("Too many writes are after the same resources; try again."),
         })
+    }
+
+    /// Takes what belongs to one application beside what is held, if it can be had until then.
+    async fn take(&self, held: &mut Held, part: &BTreeSet<Claim>, deadline: Timestamp) -> bool {
+        let mut missing = part.clone();
+        missing.retain(|claim| !held.holds(claim));
+        match self.claims.acquire(&missing, deadline, &self.clock).await {
+            Ok(more) => {
+                held.join(more);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The application that is called while this client waits, if somebody else is at it now: until when that is waited
+    /// for.
+    fn awaited(
+        &self,
+        asked: &Asked<'_>,
+        prepared: &Prepared,
+        begun: Timestamp,
+    ) -> Option<(usize, Timestamp)> {
+        let at = self.pick(prepared).filter(|_| asked.bulk.is_none())?;
+        let application = &self.applications[at];
+        let now = self.clock.now();
+        let deadline = begun.plus(application.plan.config.wait);
+        let worth = prepared.busy[at] && now < deadline && application.gate.closed(now).is_none();
+        worth.then_some((at, deadline))
     }
 
     pub(super) fn birth(&self, now: Timestamp) -> Result<Birth, Fault> {
@@ -269,7 +313,8 @@ impl Engine {
         // Nearly every exchange begins with a light call.
         let gate = &application.gate;
         let hopeless = || gate.hopeless(Class::Light, Turn::Inline, now, deadline);
-        let Some(until) = gate.closed(now).or_else(hopeless) else {
+        let busy = prepared.busy[at].then_some(now);
+        let Some(until) = busy.or_else(|| gate.closed(now)).or_else(hopeless) else {
             return Ok(Some(at));
         };
         if application.plan.config.when_unavailable == WhenUnavailable::Refuse
@@ -290,11 +335,20 @@ impl Engine {
             Some(_) => "the application is not available; this is sent as soon as it is",
             None => "this is sent next",
         };
-        let both = self.applications.iter().zip(&prepared.decisions);
-        both.map(|(application, decision)| {
-            weigh::unsent(&application.plan, decision, now, 0, why(application))
-        })
-        .collect()
+        let all = self.applications.iter().zip(&prepared.decisions);
+        all.zip(&prepared.busy)
+            .map(|((application, decision), busy)| {
+                if *busy {
+                    return weigh::overtaking(
+                        &application.plan,
+                        decision,
+                        &prepared.draft.resource,
+                        now,
+                    );
+                }
+                weigh::unsent(&application.plan, decision, now, 0, why(application))
+            })
+            .collect()
     }
 
     /// Where the ladder stands, after the exchange.

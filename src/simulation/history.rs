@@ -287,6 +287,7 @@ impl Play {
             ],
             people: People::new(names),
             groups: Groups::new(GROUPS),
+            sent: BTreeMap::new(),
             limit: usize::try_from(limit).expect("small"),
             begun: START,
             broken: Vec::new(),

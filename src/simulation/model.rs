@@ -1,6 +1,7 @@
 //! What clients know that they said: of each person and group one state, or, where no answer came, one of several.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::world::World;
 use crate::clock::Timestamp;
@@ -44,6 +45,8 @@ pub(super) struct Known<T> {
 #[derive(Debug)]
 pub(super) struct People {
     pub(super) all: Vec<Known<Person>>,
+    /// For each: since when nothing older than which version may be the last.
+    since: Vec<Vec<(Timestamp, u64)>>,
     /// userNames.
     pub(super) names: Vec<String>,
 }
@@ -76,6 +79,7 @@ impl People {
         };
         Self {
             all: names.iter().map(nobody).collect(),
+            since: vec![Vec::new(); names.len()],
             names,
         }
     }
@@ -91,6 +95,30 @@ impl People {
             .map(|state| if state.exists { state.version } else { 0 })
             .min()
             .unwrap_or(0)
+    }
+
+    /// Notes what is the least now.
+    fn note(&mut self, now: Timestamp) {
+        for person in 0..self.all.len() {
+            let least = self.least(person);
+            let since = &mut self.since[person];
+            if since.last().is_none_or(|(_, last)| *last != least) {
+                since.push((now, least));
+            }
+        }
+    }
+
+    /// The oldest version that an exchange may carry that began no longer than this ago: whoever wrote since was told that
+    /// it follows.
+    pub(super) fn least_lately(&self, person: usize, now: Timestamp, ago: Duration) -> u64 {
+        let mut least = self.least(person);
+        for (at, version) in self.since[person].iter().rev() {
+            least = least.min(*version);
+            if now.since(*at) > ago {
+                break;
+            }
+        }
+        least
     }
 
     pub(super) fn is_active(&self, person: usize) -> bool {
@@ -158,6 +186,7 @@ impl World {
     /// What changed may give or take reasons: notes for whom there is, or may be, one to have no account.
     pub(super) fn touch(&mut self, now: Timestamp) {
         self.now = now;
+        self.people.note(now);
         let bindings = match &self.store {
             Some(store) if !self.disk.is_dead() => store
                 .view()

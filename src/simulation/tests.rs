@@ -14,7 +14,7 @@ const SEEDS: u64 = 500;
 const PLAYED: u64 = 30;
 
 /// What happens at least once in all seeds together.
-const KINDS: [&str; 28] = [
+const KINDS: [&str; 29] = [
     "not sent",
     "lost before",
     "lost after",
@@ -43,6 +43,7 @@ const KINDS: [&str; 28] = [
     "bulk",
     "removals",
     "held at the end",
+    "overtaken exchanges",
 ];
 
 fn fails(seed: u64, told: &Told) -> String {

@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) applications: Vec<Application>,
     pub(super) people: People,
     pub(super) groups: Groups,
+    /// The last version that each application was sent of each person.
+    pub(super) sent: BTreeMap<(usize, usize), u64>,
     /// What the safety limit is at most in each application.
     pub(super) limit: usize,
     pub(super) begun: Timestamp,
@@ -265,13 +267,18 @@ impl World {
         let Some(person) = self.people.named(&user_name) else {
             return;
         };
-        if let Some(version) = display(body).and_then(super::model::version_of)
-            && version < self.people.least(person)
-        {
-            let least = self.people.least(person);
-            self.breaks(format!(
-                "{name}: v{version} of {user_name} is sent, and v{least} was acknowledged before"
-            ));
+        if let Some(version) = display(body).and_then(super::model::version_of) {
+            let least = self.people.least_lately(person, now, EXCHANGE);
+            let last = self.sent.entry((application, person)).or_default();
+            let behind = std::mem::replace(last, version.max(*last));
+            if version < least.max(behind) {
+                self.breaks(format!(
+                    "{name}: v{version} of {user_name} is sent; v{least} was acknowledged before its exchange began, and v{behind} was sent"
+                ));
+            }
+            if version < self.people.least(person) {
+                self.count("overtaken exchanges");
+            }
         }
         let (Some(id), Some(false)) = (id, switches(call, body)) else {
             return;
@@ -309,11 +316,11 @@ impl World {
         let id = id_of(call);
         store.intents_for_tests().iter().any(|intent| {
             let put = intent.puts.iter().map(|put| put.resource.clone());
-            // What is as it was is not put.
-            let marked = intent.marks.iter().filter_map(|edit| match edit {
-                MarkEdit::Set { handle, .. } => view.resource(*handle).ok()?,
-                MarkEdit::Clear { .. } | MarkEdit::Stick { .. } => None,
-            });
+            // Whose link alone is another one, and who is as before.
+            let links = intent.links.iter().map(|edit| edit.handle);
+            let marked = intent.marks.iter().map(MarkEdit::handle);
+            let others = links.chain(marked);
+            let others = others.filter_map(|handle| view.resource(handle).ok()?);
             let fits = |resource: Resource| {
                 let link = resource.link(application);
                 let known = link.and_then(|link| link.remote_id.as_ref());
@@ -324,7 +331,7 @@ impl World {
                         None => true,
                     }
             };
-            put.chain(marked).any(fits)
+            put.chain(others).any(fits)
         })
     }
 

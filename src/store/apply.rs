@@ -9,11 +9,12 @@ use redb::Database;
 
 use crate::clock::Timestamp;
 use crate::policy::safety::{self, Allowance, Take};
-use crate::scim::Handle;
+use crate::provision::link::Link;
+use crate::scim::{Handle, Resource};
 #[cfg(test)]
 use crate::simulation::{Bug, planted};
 
-use super::change::{Budget, ChangeSet, Lane, MarkEdit, MemberEdit, Put};
+use super::change::{Budget, ChangeSet, Lane, MarkEdit, MemberEdit};
 use super::check::{Plan, check};
 use super::configured::{Configuration, InForce};
 use super::ids::Instance;
@@ -31,8 +32,6 @@ use super::transaction::{Transaction, json};
 pub struct Intent {
     /// What is committed if nobody lives to say how it went: links `uncertain`, marks due, journal `unknown`.
     pub if_unknown: ChangeSet,
-    /// What the commit after the calls will put, as far as that is known: checked like `if_unknown`, not stored.
-    pub checks: Vec<Put>,
     /// What the safety limit is asked first.
     pub budget: Option<Budget>,
 }
@@ -288,13 +287,6 @@ fn run(transaction: &mut Transaction<'_>, job: &mut Job) -> Result<Done, Stop> {
 
 fn intend(transaction: &mut Transaction<'_>, intent: &Intent) -> Result<u64, Stop> {
     check(transaction, &intent.if_unknown)?;
-    if !intent.checks.is_empty() {
-        let last = ChangeSet {
-            puts: intent.checks.clone(),
-            ..ChangeSet::default()
-        };
-        check(transaction, &last)?;
-    }
     #[cfg(test)]
     let unasked = planted(Bug::NoBudget);
     #[cfg(not(test))]
@@ -305,7 +297,7 @@ fn intend(transaction: &mut Transaction<'_>, intent: &Intent) -> Result<u64, Sto
     let id = transaction.head.next_intent;
     transaction.head.next_intent = id.saturating_add(1);
     // A handle that an intent names is spoken for, though its row is not there yet.
-    for put in intent.if_unknown.puts.iter().chain(&intent.checks) {
+    for put in &intent.if_unknown.puts {
         let next = put.resource.handle.0.saturating_add(1);
         transaction.head.next_handle = transaction.head.next_handle.max(next);
     }
@@ -364,12 +356,17 @@ fn perform(
     for (key, value) in plan.insert {
         transaction.put_key(&key, value)?;
     }
-    let after = set.puts.iter().map(|put| Some(&put.resource));
-    let erased = set.erase.iter().map(|_| None);
-    for (before, after) in plan.before.iter().zip(after.chain(erased)) {
-        transaction.put_row(before.as_ref(), after)?;
-        transaction.regrouped(before.as_ref(), after)?;
-        let was_live = before.as_ref().is_some_and(|row| row.deleted.is_none());
+    let puts = set.puts.iter().map(Some).chain(std::iter::repeat(None));
+    for (row, put) in plan.rows.iter().zip(puts) {
+        let before = row.before.as_ref();
+        let Some(after) = row.merged.as_ref().or(put.map(|put| &put.resource)) else {
+            continue;
+        };
+        let erased = is_spent(after) && !transaction.keeps_marks(after.handle, &set.marks)?;
+        let after = (!erased).then_some(after);
+        transaction.put_row(before, after)?;
+        transaction.regrouped(before, after)?;
+        let was_live = before.is_some_and(|row| row.deleted.is_none());
         let is_live = after.is_some_and(|row| row.deleted.is_none());
         if let Some(before) = before
             && was_live
@@ -380,9 +377,11 @@ fn perform(
             let of = transaction.moved.is_asked().then_some(of);
             transaction.drop_edges(before.handle, of)?;
         }
-        if let (Some(before), None) = (before, after) {
-            transaction.clear_marks(before.handle)?;
-            for link in &before.links {
+        if let Some(before) = before.filter(|_| !is_live) {
+            // Who is gone there for good is not removed there again.
+            let gone =
+                |link: &&Link| after.is_none_or(|after| after.link(&link.application).is_none());
+            for link in before.links.iter().filter(gone) {
                 transaction.drop_key(&keys::counted(&link.application, before.handle))?;
             }
         }
@@ -400,6 +399,11 @@ fn perform(
         let edit = parked.as_ref().unwrap_or(edit);
         generations.extend(change_mark(transaction, edit, first_sequence)?);
     }
+    for edit in &set.marks {
+        if let MarkEdit::Clear { handle, .. } = edit {
+            erase_spent(transaction, *handle)?;
+        }
+    }
     transaction.mark_rescoped(set.bulk)?;
     transaction.mark_outdated(set)?;
     if let Some(intent) = set.settles {
@@ -414,6 +418,21 @@ fn perform(
     })
 }
 
+/// A tombstone that has nothing left to take away anywhere.
+fn is_spent(resource: &Resource) -> bool {
+    resource.deleted.is_some() && resource.links.is_empty()
+}
+
+/// Erases what stood for its last mark only: an account was being made when its user was deleted, and none came of it.
+fn erase_spent(transaction: &mut Transaction<'_>, handle: Handle) -> Result<(), Trouble> {
+    let spent = transaction.row(handle, |row| row.deleted.is_some() && !row.has_links())?;
+    if spent == Some(true) && !transaction.keeps_marks(handle, &[])? {
+        let row = transaction.resource(handle)?;
+        transaction.put_row(row.as_ref(), None)?;
+    }
+    Ok(())
+}
+
 /// A removal that a Bulk decided is not due before all of them are counted.
 fn counted_first(
     transaction: &mut Transaction<'_>,
@@ -423,6 +442,13 @@ fn counted_first(
     let (
         Some(bulk),
         MarkEdit::Set {
+            handle,
+            application,
+            due,
+            lane: Lane::Deactivate,
+            ..
+        }
+        | MarkEdit::Raise {
             handle,
             application,
             due,
@@ -440,7 +466,7 @@ fn counted_first(
     let number = transaction.set(application, Some(bulk))?;
     transaction.put_together(application, number, *handle)?;
     let mut parked = edit.clone();
-    if let MarkEdit::Set { due, .. } = &mut parked {
+    if let MarkEdit::Set { due, .. } | MarkEdit::Raise { due, .. } = &mut parked {
         *due = Timestamp::NEVER;
     }
     Ok(Some(parked))
@@ -472,7 +498,7 @@ pub(super) fn change_mark(
     edit: &MarkEdit,
     sequence: Option<u64>,
 ) -> Result<Option<u64>, Trouble> {
-    if let MarkEdit::Set { handle, .. } = edit
+    if let MarkEdit::Set { handle, .. } | MarkEdit::Raise { handle, .. } = edit
         && transaction.row(*handle, |_| ())?.is_none()
     {
         return Ok(Some(0));

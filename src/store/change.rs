@@ -84,6 +84,20 @@ pub enum MarkEdit {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         read: Option<u64>,
     },
+    /// Makes it due, or sets it, though nobody here has read it: whoever is settling it now is overtaken by this, and
+    /// what their commit says of it neither clears it nor puts it off.
+    Raise {
+        /// The resource.
+        handle: Handle,
+        /// The application.
+        application: String,
+        /// When it is due.
+        due: Timestamp,
+        /// Its lane, unless the one it is in goes first.
+        lane: Lane,
+        /// As of [`MarkEdit::Set`].
+        caused: bool,
+    },
     /// Clears it if its generation is still this one.
     Clear {
         /// The resource.
@@ -104,16 +118,45 @@ pub enum MarkEdit {
     },
 }
 
+impl MarkEdit {
+    /// Whose mark it is.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        match self {
+            Self::Set { handle, .. }
+            | Self::Raise { handle, .. }
+            | Self::Clear { handle, .. }
+            | Self::Stick { handle, .. } => *handle,
+        }
+    }
+}
+
 /// A resource's new row, with the version that the writer must find before it.
+///
+/// A tombstone is kept for as long as it has a link or a mark; the writer erases it when it has neither.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Put {
-    /// The whole new row.
+    /// The new row. Of its links those that are not as in `before` are changed, and the others stay as they are by then:
+    /// a link belongs to whoever claims it, and the row's writer need not claim them all.
     pub resource: Resource,
     /// `Some(v)`: the row must stand there with version `v` ; `None`: there must be none.
     pub expect: Option<u64>,
-    /// The links that must stand there before: the version counts what clients see, and what a worker wrote shows in
-    /// the links only. `None`: any.
+    /// The links that the change was made from: each that it changes must still be so. `None`: whatever they are, the new
+    /// ones replace them.
     pub before: Option<Vec<Link>>,
+}
+
+/// A change to one link, beside whatever becomes of the row and of its other links meanwhile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkEdit {
+    /// The resource.
+    pub handle: Handle,
+    /// The application.
+    pub application: String,
+    /// The link must still be this; the writer finds it so, or nothing is done.
+    pub before: Option<Link>,
+    /// And becomes this.
+    pub after: Option<Link>,
 }
 
 /// A change to a group's members. Clear comes first, then the removals, then the additions.
@@ -154,8 +197,9 @@ pub struct Budget {
 pub struct ChangeSet {
     /// Rows to write.
     pub puts: Vec<Put>,
-    /// Rows to erase for good (a tombstone whose accounts are gone, a deleted group): handle, and the row as it was.
-    pub erase: Vec<Resource>,
+    /// Links to change, of rows that are not written by this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkEdit>,
     /// Edges.
     pub members: Vec<MemberEdit>,
     /// What was sent of memberships.

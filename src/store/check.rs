@@ -1,27 +1,37 @@
 //! What must hold before a change set's first row is written, and what its look-up keys become.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::provision::link::Link;
 use crate::scim::{Handle, Resource};
 
 use super::apply::{Conflict, Stop};
-use super::change::ChangeSet;
+use super::change::{ChangeSet, Put};
 use super::keys::{self, tag};
 use super::tables;
 use super::transaction::Transaction;
 
 /// What a checked change set has to write beyond its rows.
 pub(super) struct Plan {
-    /// The row as it stands for each put, then for each erased one.
-    pub(super) before: Vec<Option<Resource>>,
+    /// For each put, then for each row of which only links change.
+    pub(super) rows: Vec<Row>,
     pub(super) remove: BTreeSet<Vec<u8>>,
     pub(super) insert: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// A row that changes.
+pub(super) struct Row {
+    /// As it stands.
+    pub(super) before: Option<Resource>,
+    /// As it will be; `None`: as its put has it.
+    pub(super) merged: Option<Resource>,
 }
 
 /// Every precondition, before the first row is written. Reads only.
 pub(super) fn check(transaction: &Transaction<'_>, set: &ChangeSet) -> Result<Plan, Stop> {
     let mut plan = Plan {
-        before: Vec::with_capacity(set.puts.len() + set.erase.len()),
+        rows: Vec::with_capacity(set.puts.len() + set.links.len()),
         remove: BTreeSet::new(),
         insert: BTreeMap::new(),
     };
@@ -31,31 +41,48 @@ pub(super) fn check(transaction: &Transaction<'_>, set: &ChangeSet) -> Result<Pl
         return Err(Conflict::Intent(intent).into());
     }
     let mut seen = BTreeSet::new();
-    let puts = set.puts.iter().map(|put| put.resource.handle);
-    for handle in puts.chain(set.erase.iter().map(|erased| erased.handle)) {
-        if !seen.insert(handle) {
-            return Err(Conflict::Row(handle).into());
-        }
-    }
     for put in &set.puts {
         let handle = put.resource.handle;
         let stored = transaction.resource(handle)?;
-        let stands = stored.as_ref().map(|stored| stored.version) == put.expect
-            && match (&put.before, &stored) {
-                (Some(links), Some(stored)) => *links == stored.links,
-                _ => true,
-            };
-        if !stands {
+        let stands = stored.as_ref().map(|stored| stored.version) == put.expect;
+        if !stands || !seen.insert(handle) {
             return Err(Conflict::Row(handle).into());
         }
-        plan.replace(transaction, stored, Some(&put.resource))?;
+        let merged = match &stored {
+            Some(stored) => merged(put, stored)?,
+            None => None,
+        };
+        let after = merged.as_ref().unwrap_or(&put.resource);
+        plan.replace(transaction, stored.as_ref(), after)?;
+        plan.rows.push(Row {
+            before: stored,
+            merged,
+        });
     }
-    for erased in &set.erase {
-        let stored = transaction.resource(erased.handle)?;
-        if stored.as_ref().map(|stored| stored.version) != Some(erased.version) {
-            return Err(Conflict::Row(erased.handle).into());
+    let mut relinked: BTreeMap<Handle, (Resource, Resource)> = BTreeMap::new();
+    for edit in &set.links {
+        let conflict = Conflict::Row(edit.handle);
+        if seen.contains(&edit.handle) {
+            return Err(conflict.into());
         }
-        plan.replace(transaction, stored, None)?;
+        let row = match relinked.entry(edit.handle) {
+            Entry::Occupied(row) => row.into_mut(),
+            Entry::Vacant(place) => {
+                let stored = transaction.resource(edit.handle)?.ok_or(conflict)?;
+                place.insert((stored.clone(), stored))
+            }
+        };
+        if row.1.link(&edit.application) != edit.before.as_ref() {
+            return Err(conflict.into());
+        }
+        row.1.set_link(&edit.application, edit.after.clone());
+    }
+    for (before, after) in relinked.into_values() {
+        plan.replace(transaction, Some(&before), &after)?;
+        plan.rows.push(Row {
+            before: Some(before),
+            merged: Some(after),
+        });
     }
     for edit in &set.members {
         let put = set
@@ -78,6 +105,33 @@ pub(super) fn check(transaction: &Transaction<'_>, set: &ChangeSet) -> Result<Pl
     Ok(plan)
 }
 
+/// A put whose row has other links by now than it was made from: its own changes to links, among the others as they
+/// stand. `None`: it can be written as it is.
+fn merged(put: &Put, stored: &Resource) -> Result<Option<Resource>, Conflict> {
+    let Some(before) = put.before.as_ref().filter(|links| **links != stored.links) else {
+        return Ok(None);
+    };
+    let of = |links: &[Link], application: &str| {
+        let mut links = links.iter();
+        links.find(|link| link.application == application).cloned()
+    };
+    let wanted = &put.resource.links;
+    let mut after = put.resource.clone();
+    after.links.clone_from(&stored.links);
+    let applications = before.iter().chain(wanted).map(|link| &link.application);
+    for application in applications.collect::<BTreeSet<_>>() {
+        let (from, to) = (of(before, application), of(wanted, application));
+        if from == to {
+            continue;
+        }
+        if of(&stored.links, application) != from {
+            return Err(Conflict::Row(stored.handle));
+        }
+        after.set_link(application, to);
+    }
+    Ok(Some(after))
+}
+
 /// What it is called when somebody else has this key; `None`: several may have it.
 fn unique(key: &[u8]) -> Option<fn(Handle) -> Conflict> {
     match key.first() {
@@ -93,8 +147,8 @@ impl Plan {
     fn replace(
         &mut self,
         transaction: &Transaction<'_>,
-        before: Option<Resource>,
-        after: Option<&Resource>,
+        before: Option<&Resource>,
+        after: &Resource,
     ) -> Result<(), Stop> {
         let list = |resource: &Resource| {
             keys::keys(
@@ -102,8 +156,8 @@ impl Plan {
                 transaction.instance.is_ours(&resource.id, resource.handle),
             )
         };
-        let mut old = before.as_ref().map(list).unwrap_or_default();
-        for (key, value) in after.map(list).unwrap_or_default() {
+        let mut old = before.map(list).unwrap_or_default();
+        for (key, value) in list(after) {
             if old.remove(&key).is_some() {
                 continue;
             }
@@ -116,7 +170,6 @@ impl Plan {
             }
         }
         self.remove.extend(old.into_keys());
-        self.before.push(before);
         Ok(())
     }
 }

@@ -115,14 +115,12 @@ impl Transaction<'_> {
             return Ok(());
         }
         let rows = set.puts.iter().map(|put| put.resource.handle);
+        let links = set.links.iter().map(|edit| edit.handle);
         let groups = set.members.iter().map(|edit| edit.group);
         // What it put off or parked may be due by the rules of today, and where it found nothing to do there may be.
-        let marks = set.marks.iter().map(|edit| match edit {
-            MarkEdit::Set { handle, .. }
-            | MarkEdit::Clear { handle, .. }
-            | MarkEdit::Stick { handle, .. } => *handle,
-        });
-        let changed: BTreeSet<Handle> = rows.chain(groups).chain(marks).collect();
+        let marks = set.marks.iter().map(MarkEdit::handle);
+        let changed = rows.chain(links).chain(groups).chain(marks);
+        let changed: BTreeSet<Handle> = changed.collect();
         let applications = self.in_force()?.applications.clone();
         // Since the last record, which is this set's own or an older one: due at once.
         let due = self.head.last_time;

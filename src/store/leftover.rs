@@ -53,7 +53,7 @@ pub(super) fn roll_forward(
             // Somebody else's commit came in between, which claims rule out. The record and the marks are kept: the
             // worker reads the accounts back.
             set.puts.clear();
-            set.erase.clear();
+            set.links.clear();
             set.members.clear();
             let again = writer
                 .apply(&mut [Job::Commit(Box::new(set))])
@@ -72,15 +72,17 @@ fn unknown(mut set: ChangeSet, intent: u64, now: Timestamp) -> ChangeSet {
         set = ChangeSet::default();
     }
     set.settles = Some(intent);
-    for put in &mut set.puts {
-        for link in &mut put.resource.links {
-            if let Some(uncertain) = &mut link.uncertain {
-                uncertain.sent = uncertain.sent.max(now);
-            }
+    let rows = set.puts.iter_mut();
+    let rows = rows.flat_map(|put| &mut put.resource.links);
+    let links = set.links.iter_mut();
+    let links = links.filter_map(|edit| edit.after.as_mut());
+    for link in rows.chain(links) {
+        if let Some(uncertain) = &mut link.uncertain {
+            uncertain.sent = uncertain.sent.max(now);
         }
     }
     for mark in &mut set.marks {
-        if let MarkEdit::Set { due, .. } = mark
+        if let MarkEdit::Set { due, .. } | MarkEdit::Raise { due, .. } = mark
             && *due != Timestamp::NEVER
         {
             *due = now;

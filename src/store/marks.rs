@@ -58,7 +58,7 @@ struct Row {
     lane: Lane,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cause: Vec<u64>,
-    /// By the writer itself, and no plan has read it yet.
+    /// By somebody who did not read it, and no plan has read it yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     raised: bool,
     /// It failed to the end of the ladder of retries.
@@ -114,6 +114,17 @@ impl Transaction<'_> {
                 self.put_mark(&keys::mark(*handle, application), Some(json(&row)?))?;
                 self.put_key(&keys::due(application, lane, due, *handle), Vec::new())?;
                 Ok(Some(generation))
+            }
+            MarkEdit::Raise {
+                handle,
+                application,
+                due,
+                lane,
+                caused,
+            } => {
+                let sequence = sequence.filter(|_| *caused);
+                self.raise(*handle, application, *due, *lane, sequence)
+                    .map(Some)
             }
             MarkEdit::Clear {
                 handle,
@@ -179,14 +190,16 @@ impl Transaction<'_> {
         self.edit_mark(&edit, None).map(drop)
     }
 
-    /// Somebody's scope changed: a mark is due at once, whatever a plan that has not read it is about to say.
+    /// A mark is due at this time, whatever a plan that has not read it is about to say. `cause`: the request that it will
+    /// settle as well. Its generation.
     pub(super) fn raise(
         &mut self,
         handle: Handle,
         application: &str,
         due: Timestamp,
         lane: Lane,
-    ) -> Result<(), Trouble> {
+        cause: Option<u64>,
+    ) -> Result<u64, Trouble> {
         let key = keys::mark(handle, application);
         let before = self.mark(&key)?;
         let before: Option<Row> = before.map(|bytes| from_json(&bytes)).transpose()?;
@@ -197,24 +210,36 @@ impl Transaction<'_> {
             due,
             attempts: 0,
             lane,
-            caused: false,
+            caused: cause.is_some(),
             read: None,
         };
-        self.edit_mark(&set, None)?;
-        let Some(bytes) = self.mark(&key)? else {
-            return Ok(());
-        };
-        let mut row: Row = from_json(&bytes)?;
-        row.raised = true;
-        self.put_mark(&key, Some(json(&row)?))
+        let generation = self.edit_mark(&set, cause)?.unwrap_or_default();
+        if let Some(bytes) = self.mark(&key)? {
+            let mut row: Row = from_json(&bytes)?;
+            row.raised = true;
+            self.put_mark(&key, Some(json(&row)?))?;
+        }
+        Ok(generation)
     }
 
-    /// Clears every mark of a resource that is erased.
-    pub(super) fn clear_marks(&mut self, handle: Handle) -> Result<(), Trouble> {
-        for key in self.marks_of(handle)? {
-            self.clear_mark(handle, &application_of(&key)?)?;
+    /// Whether a resource has a mark after these edits.
+    pub(super) fn keeps_marks(&self, handle: Handle, edits: &[MarkEdit]) -> Result<bool, Trouble> {
+        let edits = || edits.iter().filter(|edit| edit.handle() == handle);
+        let sets = |edit: &MarkEdit| matches!(edit, MarkEdit::Set { .. } | MarkEdit::Raise { .. });
+        if edits().any(sets) {
+            return Ok(true);
         }
-        Ok(())
+        for key in self.marks_of(handle)? {
+            let Some(bytes) = self.mark(&key)? else {
+                continue;
+            };
+            let (of, stands) = (application_of(&key)?, from_json::<Row>(&bytes)?.generation);
+            let clears = |edit: &MarkEdit| matches!(edit, MarkEdit::Clear { application, generation, .. } if *application == of && *generation == stands);
+            if !edits().any(clears) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn clear_mark(&mut self, handle: Handle, application: &str) -> Result<(), Trouble> {

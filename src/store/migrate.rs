@@ -6,17 +6,19 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use serde::Deserialize;
 
 use crate::scim::{Handle, Resource};
 
+use super::change::{ChangeSet, Put};
 use super::keys;
 use super::marker::{create_private, sync_directory, with_suffix};
 use super::open::{Found, OpenError, SMALL_CACHE, check_and_open, failed};
 use super::read_only::read_only;
 use super::row::RowRef;
-use super::tables::{self, ROWS, SCHEMA, Seal, Trouble, name};
-use super::transaction::Transaction;
+use super::tables::{self, Bytes, INTENTS, ROWS, SCHEMA, Seal, Trouble, name};
+use super::transaction::{Transaction, from_json, json};
 
 /// Bytes copied between two reports.
 const PIECE: u64 = 32 << 20;
@@ -113,7 +115,7 @@ pub(super) fn duplicate(
 }
 
 /// All in one transaction. Schema 3 has records of memberships in the journal, which a build of schema 2 does not read:
-/// nothing changes but the number.
+/// nothing changes but the number. Schema 4 has change sets of single links.
 fn bring_up(db: &Database, found: &Found, progress: &dyn Fn(f32)) -> Result<(), Trouble> {
     let all = db.begin_read()?.open_table(ROWS)?.len()?;
     let mut transaction = db.begin_write()?;
@@ -121,6 +123,9 @@ fn bring_up(db: &Database, found: &Found, progress: &dyn Fn(f32)) -> Result<(), 
     let mut open = Transaction::open(&transaction, found.instance, found.head.clone())?;
     if found.schema < 2 {
         to_schema_2(&mut open, all, progress)?;
+    }
+    if found.schema < 4 {
+        to_schema_4(&mut open, &db.begin_read()?.open_table(INTENTS)?)?;
     }
     open.put_state(name::SCHEMA, SCHEMA.to_be_bytes().to_vec())?;
     open.finish()?;
@@ -151,6 +156,45 @@ fn to_schema_2(
             }
         }
         progress(share(done, all));
+    }
+    Ok(())
+}
+
+/// Before schema 4 an intent said which rows it erases; since then the writer erases what is deleted and has no link left.
+/// Only a crash leaves intents.
+fn to_schema_4(
+    open: &mut Transaction<'_>,
+    intents: &ReadOnlyTable<u64, Bytes>,
+) -> Result<(), Trouble> {
+    #[derive(Deserialize)]
+    struct Before {
+        #[serde(default)]
+        erase: Vec<Resource>,
+        #[serde(flatten)]
+        rest: ChangeSet,
+    }
+    for entry in intents.iter()? {
+        let (intent, stored) = entry?;
+        let intent = intent.value();
+        let key = intent.to_be_bytes();
+        let Before { erase, mut rest } =
+            from_json(tables::unseal(Seal::Intent, &key, stored.value())?)?;
+        if erase.is_empty() {
+            continue;
+        }
+        rest.puts.extend(erase.into_iter().map(|row| {
+            let links = row.links.clone();
+            Put {
+                expect: Some(row.version),
+                before: Some(links),
+                resource: Resource {
+                    deleted: row.deleted.or(Some(row.modified)),
+                    links: Vec::new(),
+                    ..row
+                },
+            }
+        }));
+        open.put_intent(intent, json(&rest)?)?;
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ pub(crate) mod tests;
 
 pub use apply::{CommitError, Committed, Conflict, Intent};
 pub use backup::{BackupError, Progress, Written};
-pub use change::{Budget, ChangeSet, Lane, Mark, MarkEdit, MemberEdit, Put, Stuck};
+pub use change::{Budget, ChangeSet, Lane, LinkEdit, Mark, MarkEdit, MemberEdit, Put, Stuck};
 pub use configured::{Configuration, Configured, InForce};
 pub use front::{Statistics, Store};
 pub use import::{Clash, Counted, Import};

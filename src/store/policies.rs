@@ -306,7 +306,7 @@ impl Transaction<'_> {
         self.populate(members.chain(beneath.keys()).cloned().collect())?;
         let due = self.head.last_time;
         for (application, user) in &came {
-            self.raise(*user, application, due, Lane::Create)?;
+            self.raise(*user, application, due, Lane::Create, None)?;
         }
         let applications: BTreeSet<&String> = left.keys().chain(beneath.keys()).collect();
         for application in applications {
@@ -316,7 +316,7 @@ impl Transaction<'_> {
                 .filter(|users| users.len() == 1 && groups.is_none() && bulk.is_none())
                 .and_then(|users| users.first());
             if let Some(user) = single {
-                self.raise(*user, application, due, Lane::Deactivate)?;
+                self.raise(*user, application, due, Lane::Deactivate, None)?;
                 continue;
             }
             let number = self.set(application, bulk)?;

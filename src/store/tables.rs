@@ -30,7 +30,7 @@ pub(super) const READS: TableDefinition<'static, (u64, u64), Bytes> = TableDefin
 pub(super) const STATE: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("state");
 
 /// What this build reads and writes. A file with a higher number is refused, one with a lower is migrated.
-pub(super) const SCHEMA: u64 = 3;
+pub(super) const SCHEMA: u64 = 4;
 /// Handles in a block of the live counts.
 pub(super) const BLOCK: u64 = 1024;
 

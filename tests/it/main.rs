@@ -35,6 +35,7 @@ mod lists;
 mod logs;
 mod monitoring;
 mod okta_spec;
+mod overtaking;
 mod ownership;
 mod path_variants;
 mod patience;

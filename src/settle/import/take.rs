@@ -425,6 +425,7 @@ fn changed(
     after: Resource,
 ) -> (BTreeSet<Claim>, ChangeSet) {
     wanted.insert(Claim::Resource(after.handle));
+    wanted.insert(Claim::link(after.handle, application.plan.name()));
     if after.kind == Kind::Group {
         wanted.insert(Claim::Members(after.handle, Mode::Exclusive));
     }

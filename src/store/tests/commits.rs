@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::policy::safety::Window;
 use crate::provision::link::{Cause, Removal};
-use crate::store::{Budget, Conflict, Intent, Key, Lane, Lookup, MarkEdit};
+use crate::store::{Budget, Intent, Key, Lane, Lookup, MarkEdit};
 
 fn find(store: &Store, key: Key<'_>) -> Option<u64> {
     let view = store.view().expect("view");
@@ -16,13 +16,6 @@ fn find_all(store: &Store, kind: Kind, lookup: Lookup<'_>) -> Vec<u64> {
     let view = store.view().expect("view");
     let found = view.find_all(kind, &lookup).expect("find");
     found.into_iter().map(|handle| handle.0).collect()
-}
-
-fn conflict(result: Result<Committed, CommitError>) -> Conflict {
-    match result {
-        Err(CommitError::Conflict(conflict)) => conflict,
-        other => panic!("expected a conflict, got {other:?}"),
-    }
 }
 
 #[test]
@@ -129,7 +122,7 @@ fn preconditions_name_what_stands_in_the_way() {
     let mut stale = ada.clone();
     stale.version = 7;
     assert_eq!(try_put(changed(&stale, &ada)), Conflict::Row(ada.handle));
-    // The version is right, the links are not: a worker was faster.
+    // The version is right, a link that it changes is not: somebody else was faster.
     let mut blind = ada.clone();
     blind.links.clear();
     assert_eq!(try_put(changed(&blind, &ada)), Conflict::Row(ada.handle));
@@ -221,9 +214,15 @@ fn a_tombstone_keeps_its_accounts_and_nothing_else() {
         ..ChangeSet::default()
     };
     commit(&store, marked).expect("marked");
+    let view = store.view().expect("view");
+    let marked = view.mark(dead.handle, "zoom").expect("whole");
     let erase = ChangeSet {
-        erase: vec![dead.clone()],
-        ..ChangeSet::default()
+        marks: vec![MarkEdit::Clear {
+            handle: dead.handle,
+            application: "zoom".into(),
+            generation: marked.expect("stands").generation,
+        }],
+        ..erased(&dead)
     };
     commit(&store, erase.clone()).expect("erased");
     assert_eq!(conflict(commit(&store, erase)), Conflict::Row(dead.handle));
@@ -467,7 +466,6 @@ fn an_intent_takes_the_budget_or_is_not_stored() {
     let ask = |person: usize, now| {
         wait(store.intend(Intent {
             if_unknown: puts([changed(&people[person], &people[person])]),
-            checks: Vec::new(),
             budget: Some(Budget {
                 application: "zoom".into(),
                 handle: people[person].handle,
@@ -527,13 +525,13 @@ fn an_intent_takes_the_budget_or_is_not_stored() {
 }
 
 #[test]
-fn an_intent_checks_what_its_commit_will_put() {
+fn an_intent_checks_what_it_would_put() {
     let store = inline();
     let ada = minted(&store, "ada");
     create(&store, &ada);
     let twin = minted(&store, "Ada");
     let intent = Intent {
-        checks: vec![created(&twin)],
+        if_unknown: puts([created(&twin)]),
         ..Intent::default()
     };
     let refused = wait(store.intend(intent));

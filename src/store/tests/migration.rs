@@ -113,7 +113,7 @@ pub(super) fn is_migrated(store: &Store) {
     assert_eq!(view.verify_chain(1, 7), Ok(None));
 }
 
-/// What came with schema 3 needs nothing but its number: whoever goes back takes the copy.
+/// What came with schema 3 needs nothing but the number: whoever goes back takes the copy.
 #[test]
 fn a_file_of_schema_2_is_copied_and_gets_its_number() {
     let home = tempfile::tempdir().expect("a directory");
@@ -138,6 +138,59 @@ fn a_file_of_schema_2_is_copied_and_gets_its_number() {
     drop(store);
     let copy = beside(&path, ".v2");
     assert_eq!((schema(&path), schema(&copy)), (SCHEMA, 2));
+}
+
+/// Until schema 3 an intent named the rows that it erases.
+#[test]
+fn what_an_intent_of_schema_3_erases_is_gone_after_its_migration() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("usher.redb");
+    let store = open(&path).expect("created");
+    let mut ada = minted(&store, "ada");
+    ada.links = vec![link("zoom", Some("z1"))];
+    create(&store, &ada);
+    let dead = buried(&ada);
+    commit(&store, puts([changed(&ada, &dead)])).expect("a tombstone");
+    let bob = minted(&store, "bob");
+    create(&store, &bob);
+    store.close().expect("closed");
+    drop(store);
+
+    let db = Database::open(&path).expect("opens");
+    let transaction = db.begin_write().expect("begins");
+    {
+        let mut state = transaction.open_table(STATE).expect("table");
+        let number = seal(Seal::State, name::SCHEMA, 3_u64.to_be_bytes().to_vec());
+        state
+            .insert(name::SCHEMA, number.as_slice())
+            .expect("written");
+        let mut intents = transaction.open_table(INTENTS).expect("table");
+        for (intent, erase) in [(1_u64, vec![dead]), (2, vec![bob]), (3, Vec::new())] {
+            let mut set = serde_json::to_value(ChangeSet::default()).expect("JSON");
+            set["erase"] = serde_json::to_value(erase).expect("JSON");
+            let value = serde_json::to_vec(&set).expect("JSON");
+            let value = seal(Seal::Intent, &intent.to_be_bytes(), value);
+            intents.insert(intent, value.as_slice()).expect("written");
+        }
+    }
+    transaction.commit().expect("committed");
+    drop(db);
+
+    let store = open(&path).expect("migrated");
+    assert_eq!(store.rolled_forward(), 3);
+    let view = store.view().expect("view");
+    let mut left = 0;
+    let rows = view.everybody(Handle(0), 100, |_| {
+        left += 1;
+        Ok(())
+    });
+    assert_eq!((rows, left), (Ok(None), 0));
+    let key = Key::Remote {
+        application: "zoom",
+        remote_id: "z1",
+    };
+    assert_eq!(view.find(&key), Ok(None));
+    assert_eq!(view.tally("zoom").expect("tally").active, 0);
 }
 
 #[test]

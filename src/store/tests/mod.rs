@@ -6,6 +6,7 @@ mod commits;
 mod configured;
 mod damage;
 mod journal;
+mod links;
 mod migration;
 mod model;
 mod moved;
@@ -21,7 +22,7 @@ use std::future::Future;
 
 use serde_json::{Map, json};
 
-use super::{ChangeSet, CommitError, Committed, MemberEdit, Put, Store};
+use super::{ChangeSet, CommitError, Committed, Conflict, MemberEdit, Put, Store};
 use crate::clock::Timestamp;
 use crate::provision::link::{Link, Origin, State};
 use crate::scim::{Handle, Id, Kind, Resource};
@@ -120,12 +121,26 @@ fn create(store: &Store, resource: &Resource) {
     commit(store, puts([created(resource)])).expect("created");
 }
 
+fn conflict(result: Result<Committed, CommitError>) -> Conflict {
+    match result {
+        Err(CommitError::Conflict(conflict)) => conflict,
+        other => panic!("expected a conflict, got {other:?}"),
+    }
+}
+
 /// `before` as a tombstone.
 fn buried(before: &Resource) -> Resource {
     let mut after = before.clone();
     after.version += 1;
     after.deleted = Some(Timestamp(9));
     after
+}
+
+/// `before`, gone for good: deleted, and nothing is left of it anywhere.
+fn erased(before: &Resource) -> ChangeSet {
+    let mut after = buried(before);
+    after.links.clear();
+    puts([changed(before, &after)])
 }
 
 fn membership(group: &Resource, add: &[&Resource], remove: &[&Resource]) -> ChangeSet {

@@ -135,7 +135,9 @@ impl Model {
                     .resource(one.handle)
                     .expect("whole");
                 let stored = stored.expect("there");
-                let after = buried(&stored);
+                let mut after = buried(&stored);
+                // Something is left of it somewhere: else it would be gone at once.
+                after.links = vec![link("zoom", None)];
                 commit(store, puts([changed(&stored, &after)])).expect("deleted");
                 self.forget(one.handle.0);
                 self.dead.insert(one.handle.0, after);
@@ -151,11 +153,7 @@ impl Model {
                     .expect("view")
                     .resource(Handle(handle))
                     .expect("whole");
-                let set = ChangeSet {
-                    erase: vec![stored.expect("there")],
-                    ..ChangeSet::default()
-                };
-                commit(store, set).expect("erased");
+                commit(store, erased(&stored.expect("there"))).expect("erased");
                 self.forget(handle);
                 self.dead.remove(&handle);
             }

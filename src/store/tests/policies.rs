@@ -161,11 +161,7 @@ fn a_policy_counts_from_its_groups_first_member_on_and_stays_with_it() {
         .resource(other.handle)
         .expect("readable")
         .expect("there");
-    let gone = ChangeSet {
-        erase: vec![other],
-        ..ChangeSet::default()
-    };
-    commit(&store, gone).expect("deleted");
+    commit(&store, erased(&other)).expect("deleted");
     store.tidy().expect("tidy");
     assert!(
         store
@@ -331,11 +327,7 @@ fn everybody_beneath_a_group_is_gathered_once_also_after_a_kill() {
         .resource(large.handle)
         .expect("readable")
         .expect("there");
-    let gone = ChangeSet {
-        erase: vec![large],
-        ..ChangeSet::default()
-    };
-    commit(&store, gone).expect("deleted");
+    commit(&store, erased(&large)).expect("deleted");
     store.close().expect("closed");
     drop(store);
     let store = open(&path);

@@ -97,15 +97,11 @@ fn handles_are_never_given_twice() {
     let store = open(&path).expect("created");
     let (ada, bob) = (recorded(&store, "ada"), recorded(&store, "bob"));
     for gone in [&bob, &ada] {
-        let set = ChangeSet {
-            erase: vec![gone.clone()],
-            ..ChangeSet::default()
-        };
-        commit(&store, set).expect("erased");
+        commit(&store, erased(gone)).expect("erased");
     }
     let planned = minted(&store, "carl");
     let intent = Intent {
-        checks: vec![created(&planned)],
+        if_unknown: puts([created(&planned)]),
         ..Intent::default()
     };
     wait(store.intend(intent)).expect("stored");

@@ -93,11 +93,18 @@ impl Town {
     }
 
     pub(super) fn delete(&mut self, handle: Handle) {
-        let resource = self.people.remove(&handle).expect("it is there");
+        let mut resource = self.people.remove(&handle).expect("it is there");
         self.edges
             .retain(|(group, member)| *group != handle && *member != handle);
+        let before = resource.version;
+        resource.deleted = Some(resource.modified);
+        resource.links.clear();
         self.commit(ChangeSet {
-            erase: vec![resource],
+            puts: vec![Put {
+                resource,
+                expect: Some(before),
+                before: None,
+            }],
             ..ChangeSet::default()
         });
     }

@@ -1,0 +1,216 @@
+//! A link is changed by whoever has claimed it, beside whatever becomes of the row and of the other links meanwhile.
+
+use redb::{ReadableDatabase as _, ReadableTable as _};
+
+use super::*;
+use crate::store::keys::tag;
+use crate::store::tables::KEYS;
+use crate::store::{Budget, Intent, Key, Lane, LinkEdit, Mark, MarkEdit};
+
+fn relinked(before: &Resource, application: &str, remote_id: Option<&str>) -> ChangeSet {
+    ChangeSet {
+        links: vec![LinkEdit {
+            handle: before.handle,
+            application: application.into(),
+            before: before.link(application).cloned(),
+            after: remote_id.map(|id| link(application, Some(id))),
+        }],
+        ..ChangeSet::default()
+    }
+}
+
+fn stored(store: &Store, one: &Resource) -> Option<Resource> {
+    let view = store.view().expect("view");
+    view.resource(one.handle).expect("whole")
+}
+
+fn found(store: &Store, application: &str, remote_id: &str) -> Option<Handle> {
+    let key = Key::Remote {
+        application,
+        remote_id,
+    };
+    store.view().expect("view").find(&key).expect("whole")
+}
+
+/// Notes of who was counted as a removal.
+fn counted(store: &Store) -> usize {
+    let transaction = store.0.db.begin_read().expect("begins");
+    let keys = transaction.open_table(KEYS).expect("table");
+    let all = keys.iter().expect("all").map(|entry| entry.expect("whole"));
+    all.filter(|(key, _)| key.value().first() == Some(&tag::COUNTED))
+        .count()
+}
+
+fn marked(edit: MarkEdit) -> ChangeSet {
+    ChangeSet {
+        marks: vec![edit],
+        ..ChangeSet::default()
+    }
+}
+
+fn set(one: &Resource, due: u64, read: Option<u64>) -> MarkEdit {
+    MarkEdit::Set {
+        handle: one.handle,
+        application: "zoom".into(),
+        due: Timestamp(due),
+        attempts: 1,
+        lane: Lane::Update,
+        caused: false,
+        read,
+    }
+}
+
+fn raised(one: &Resource) -> MarkEdit {
+    MarkEdit::Raise {
+        handle: one.handle,
+        application: "zoom".into(),
+        due: Timestamp(3),
+        lane: Lane::Deactivate,
+        caused: false,
+    }
+}
+
+fn mark(store: &Store, one: &Resource) -> Option<Mark> {
+    let view = store.view().expect("view");
+    view.mark(one.handle, "zoom").expect("whole")
+}
+
+fn clear(one: &Resource, generation: u64) -> MarkEdit {
+    MarkEdit::Clear {
+        handle: one.handle,
+        application: "zoom".into(),
+        generation,
+    }
+}
+
+#[test]
+fn a_link_and_its_row_are_changed_by_two_who_know_nothing_of_each_other() {
+    let store = inline();
+    let mut ada = minted(&store, "ada");
+    ada.links = vec![link("other", Some("o1")), link("zoom", Some("z1"))];
+    create(&store, &ada);
+    // A worker at zoom, one at other and a client all begin with the row as it is.
+    let mut renamed = ada.clone();
+    renamed.version = 2;
+    renamed
+        .attributes
+        .insert("userName".into(), json!("ada.l@example.com"));
+    renamed.set_link("other", None);
+    commit(&store, relinked(&ada, "zoom", Some("z2"))).expect("the link");
+    commit(&store, puts([changed(&ada, &renamed)])).expect("the row, and another link");
+    let now = stored(&store, &ada).expect("there");
+    assert_eq!(now.title(), "ada.l@example.com");
+    assert_eq!(now.links, [link("zoom", Some("z2"))]);
+    // The look-up keys and what is counted are those of the row that came of it.
+    assert_eq!(found(&store, "zoom", "z1"), None);
+    assert_eq!(found(&store, "zoom", "z2"), Some(ada.handle));
+    assert_eq!(found(&store, "other", "o1"), None);
+    let tally = |application| {
+        let view = store.view().expect("view");
+        view.tally(application).expect("tally").active
+    };
+    assert_eq!((tally("zoom"), tally("other")), (1, 0));
+
+    // Who did not know the link itself changes nothing, neither beside the row nor with it.
+    let stale = relinked(&ada, "zoom", Some("z3"));
+    let blind = puts([changed(&renamed, &now), created(&minted(&store, "bob"))]);
+    assert_eq!(conflict(commit(&store, stale)), Conflict::Row(ada.handle));
+    assert_eq!(store.view().expect("view").count(Kind::User), Ok(1));
+    assert_eq!(conflict(commit(&store, blind)), Conflict::Row(ada.handle));
+    assert_eq!(stored(&store, &ada), Some(now.clone()));
+    // Not both ways at once; but several links at once.
+    let mut twice = relinked(&now, "zoom", None);
+    twice.puts.push(changed(&now, &now));
+    assert_eq!(conflict(commit(&store, twice)), Conflict::Row(ada.handle));
+    let mut both = relinked(&now, "zoom", None);
+    both.links.extend(relinked(&now, "other", Some("o2")).links);
+    commit(&store, both).expect("two links");
+    let now = stored(&store, &ada).expect("there");
+    assert_eq!(now.links, [link("other", Some("o2"))]);
+    let nobody = minted(&store, "nobody");
+    let set = relinked(&nobody, "zoom", Some("z9"));
+    assert_eq!(conflict(commit(&store, set)), Conflict::Row(nobody.handle));
+}
+
+/// An account is being made when its user is deleted: the tombstone has no link yet, and must be there when it comes.
+#[test]
+fn a_tombstone_is_kept_while_it_has_a_link_or_a_mark() {
+    let store = inline();
+    let ada = minted(&store, "ada");
+    create(&store, &ada);
+    commit(&store, marked(set(&ada, 2, None))).expect("marked");
+    let read = mark(&store, &ada).expect("stands").generation;
+    let mut deleted = puts([changed(&ada, &buried(&ada))]);
+    deleted.marks.push(raised(&ada));
+    commit(&store, deleted).expect("deleted");
+    let dead = stored(&store, &ada).expect("kept for its mark");
+    assert_eq!((dead.deleted.is_some(), dead.links.len()), (true, 0));
+    assert_eq!(store.view().expect("view").count(Kind::User), Ok(0));
+
+    // The account is made; then it goes, and counts as a removal.
+    let mut made = relinked(&dead, "zoom", Some("z1"));
+    made.marks.push(clear(&ada, read));
+    commit(&store, made).expect("made");
+    let linked = stored(&store, &ada).expect("kept");
+    assert!(mark(&store, &ada).is_some(), "raised, so not cleared");
+    let removal = Intent {
+        if_unknown: ChangeSet::default(),
+        budget: Some(Budget {
+            application: "zoom".into(),
+            handle: ada.handle,
+            limit: Some(5),
+            window: 100,
+            now: Timestamp(10),
+        }),
+    };
+    let intent = wait(store.intend(removal)).expect("within the limit");
+    let mut gone = relinked(&linked, "zoom", None);
+    gone.settles = Some(intent);
+    assert_eq!(counted(&store), 1);
+    commit(&store, gone).expect("gone there");
+    assert!(stored(&store, &ada).is_some(), "its mark stands");
+    let generation = mark(&store, &ada).expect("stands").generation;
+    commit(&store, marked(clear(&ada, generation))).expect("cleared");
+    assert_eq!(stored(&store, &ada), None);
+    assert_eq!(counted(&store), 0, "nor that it was counted");
+
+    // Whose mark was cleared already, and who never had one, goes at once.
+    for marked_before in [false, true] {
+        let bob = minted(&store, "bob");
+        create(&store, &bob);
+        let mut deleted = erased(&bob);
+        if marked_before {
+            commit(&store, marked(set(&bob, 2, None))).expect("marked");
+            let generation = mark(&store, &bob).expect("stands").generation;
+            deleted.marks.push(clear(&bob, generation));
+        }
+        commit(&store, deleted).expect("deleted");
+        assert_eq!((stored(&store, &bob), mark(&store, &bob)), (None, None));
+    }
+    assert_eq!(store.view().expect("view").mark_count("zoom"), Ok(0));
+}
+
+#[test]
+fn a_raised_mark_is_neither_cleared_nor_put_off_by_who_did_not_read_it() {
+    let store = inline();
+    let ada = minted(&store, "ada");
+    create(&store, &ada);
+    commit(&store, marked(set(&ada, 2, None))).expect("marked");
+    let read = mark(&store, &ada).expect("stands").generation;
+    commit(&store, marked(raised(&ada))).expect("raised");
+    let due = |at, lane| {
+        let mark = mark(&store, &ada).expect("stands");
+        assert_eq!((mark.due, mark.lane), (Timestamp(at), lane));
+        mark.generation
+    };
+    let raised_at = due(3, Lane::Deactivate);
+    commit(&store, marked(clear(&ada, read))).expect("no harm");
+    commit(&store, marked(set(&ada, u64::MAX, Some(read)))).expect("no harm");
+    let again = due(3, Lane::Deactivate);
+    assert!(again > raised_at);
+    // Whoever has read it decides.
+    commit(&store, marked(set(&ada, 900, Some(again)))).expect("put off");
+    let last = due(900, Lane::Update);
+    commit(&store, marked(clear(&ada, last))).expect("cleared");
+    assert_eq!(mark(&store, &ada), None);
+}
