@@ -1,8 +1,9 @@
 //! Who is changing what: rights to change something, held from reading it until the change is on disk.
 //!
 //! A right is a lock by name. Locks are fair, so who came first goes first and a second create of a userName sees the
-//! outcome of the first. All of a write's rights are taken in one order (that of [`Claim`]), so that two writes can
-//! never wait for each other. A name exists only while somebody holds it or waits for it. No map guard crosses an
+//! outcome of the first. All rights that a write cannot do without are taken in one order (that of [`Claim`]), so that two
+//! writes can never wait for each other; one that it can do without is taken behind them, and if it is waited for at all
+//! then until a time. A name exists only while somebody holds it or waits for it. No map guard crosses an
 //! await, and dropping a waiting future leaves nothing behind.
 
 use std::collections::BTreeSet;
@@ -104,16 +105,28 @@ impl Claims {
         let mut held = Held {
             rights: Vec::with_capacity(wanted.len()),
         };
+        self.join(&mut held, wanted, deadline, clock).await?;
+        Ok(held)
+    }
+
+    /// Takes what is missing in `held` of `wanted` beside it.
+    ///
+    /// # Errors
+    /// As [`Claims::acquire`]; then what was held before still is.
+    pub async fn join(
+        &self,
+        held: &mut Held,
+        wanted: &BTreeSet<Claim>,
+        deadline: Timestamp,
+        clock: &Clock,
+    ) -> Result<(), Fault> {
+        let before = held.rights.len();
         for claim in wanted {
-            let (name, mode) = claim.name();
             // The same members exclusive and shared stand next to each other, exclusive first.
-            if held
-                .rights
-                .last()
-                .is_some_and(|right| right.place.name == name)
-            {
+            if held.holds(claim) {
                 continue;
             }
+            let (name, mode) = claim.name();
             let (place, lock) = Place::take(&self.0, name);
             let taking = async {
                 match mode {
@@ -126,6 +139,7 @@ impl Claims {
                 }
             };
             let Some(guard) = clock.until(deadline, taking).await else {
+                held.rights.truncate(before);
                 return Err(Fault::Unavailable {
                     retry_after: 1,
                     detail: "Another change to the same resource or name is under way and took too long. Try again."
@@ -138,7 +152,7 @@ impl Claims {
                 place,
             });
         }
-        Ok(held)
+        Ok(())
     }
 
     /// How many names somebody holds or waits for.
@@ -171,14 +185,13 @@ impl Held {
     /// Whether this right is among these.
     #[must_use]
     pub fn holds(&self, claim: &Claim) -> bool {
-        let (name, mode) = claim.name();
         let mut rights = self.rights.iter();
-        rights.any(|right| right.place.name == name && right.mode <= mode)
-    }
-
-    /// These and others as one.
-    pub fn join(&mut self, mut others: Self) {
-        self.rights.append(&mut others.rights);
+        rights.any(|right| match (&right.place.name, claim) {
+            (Claim::Members(held, _), Claim::Members(group, mode)) => {
+                held == group && right.mode <= *mode
+            }
+            (held, claim) => held == claim,
+        })
     }
 }
 

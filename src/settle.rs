@@ -190,8 +190,8 @@ struct Occasion {
     turn: Turn,
 }
 
-/// How long a worker's exchange waits for its turn while it holds claims: a client that writes to the same person waits
-/// as long, and its own patience is some seconds.
+/// How long a worker's exchange waits for its turn while it holds claims: a client whose write of the same person would
+/// call the application at once waits as long, and its own patience is some seconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long one call may take, from connecting to the last byte of its answer: what drips is given up.

@@ -103,8 +103,8 @@ impl Engine {
         }
         let mut wanted = BTreeSet::from([Claim::link(handle, name)]);
         for _ in 0..TRIES {
-            // Whoever holds them may stand in the gate's line, or hang at another application: a place in that line is not
-            // kept from them, nor one of the worker's for long.
+            // Whoever holds them may stand in the gate's line, or be a client's write whose call hangs elsewhere: a place in
+            // that line is not kept from them, nor one of the worker's for long.
             let at_once = self.claims.acquire(&wanted, begun, &self.clock).await;
             let held = match at_once {
                 Ok(held) => held,

@@ -7,7 +7,7 @@ use super::draft::{Prepared, Round};
 use super::verdict::{away, lost, verdict};
 use super::{Application, Attempt, Engine, Occasion, TRIES};
 use crate::auth::Client;
-use crate::claims::{Claim, Held};
+use crate::claims::Held;
 use crate::clock::Timestamp;
 use crate::config::shape::{DeliveryMode, Mode, OutOfScope, WhenUnavailable};
 use crate::error::Fault;
@@ -72,7 +72,7 @@ impl Engine {
             let mut held = self.claims.acquire(&wanted, patience, &self.clock).await?;
             for part in &parts {
                 // Nobody is waited for: an application may hang.
-                self.take(&mut held, part, begun).await;
+                let _busy = self.claims.join(&mut held, part, begun, &self.clock).await;
             }
             loop {
                 // Every write wants something: the first round, without claims, only finds out what.
@@ -96,7 +96,11 @@ impl Engine {
                 if decides && held.covers(&prepared.wanted) {
                     // Except the one that is called while the client waits.
                     if let Some((at, deadline)) = self.awaited(asked, &prepared, begun)
-                        && self.take(&mut held, &prepared.parts[at], deadline).await
+                        && self
+                            .claims
+                            .join(&mut held, &prepared.parts[at], deadline, &self.clock)
+                            .await
+                            .is_ok()
                     {
                         earlier = Some(prepared.draft);
                         continue;
@@ -113,19 +117,6 @@ impl Engine {
             retry_after: 1,
             detail: String::from("Too many writes are after the same resources; try again."),
         })
-    }
-
-    /// Takes what belongs to one application beside what is held, if it can be had until then.
-    async fn take(&self, held: &mut Held, part: &BTreeSet<Claim>, deadline: Timestamp) -> bool {
-        let mut missing = part.clone();
-        missing.retain(|claim| !held.holds(claim));
-        match self.claims.acquire(&missing, deadline, &self.clock).await {
-            Ok(more) => {
-                held.join(more);
-                true
-            }
-            Err(_) => false,
-        }
     }
 
     /// The application that is called while this client waits, if somebody else is at it now: until when that is waited

@@ -10,7 +10,7 @@ use super::history::{EVENTS, Told, play};
 /// A planted bug is found in so many seeds at the latest.
 const SEEDS: u64 = 500;
 
-/// So many seeds are played where `USHER_SEEDS` does not say how many: each takes a second of one core. CI plays 300.
+/// So many seeds are played where `USHER_SEEDS` does not say how many: each takes a second of one core. CI plays 500.
 const PLAYED: u64 = 30;
 
 /// What happens at least once in all seeds together.
