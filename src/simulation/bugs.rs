@@ -19,6 +19,8 @@ pub(crate) enum Bug {
     Replace,
     /// `Retry-After` is no reason to wait.
     Impatient,
+    /// What overtakes an exchange under way is left to it.
+    Unraised,
 }
 
 thread_local! {

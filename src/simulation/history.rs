@@ -287,6 +287,7 @@ impl Play {
             ],
             people: People::new(names),
             groups: Groups::new(GROUPS),
+            called: None,
             sent: BTreeMap::new(),
             limit: usize::try_from(limit).expect("small"),
             begun: START,
@@ -576,6 +577,13 @@ impl Play {
 
     fn something(&self) -> Option<Ask> {
         let mut world = at(&self.world);
+        // Whoever is being settled somewhere is changed again now and then.
+        let again = world.called.filter(|_| world.under_way > 0);
+        if let Some(person) = again
+            && world.dice.percent(25)
+        {
+            return world.of_person(person);
+        }
         if world.dice.percent(70) {
             let person = usize::try_from(world.dice.below(PEOPLE as u64)).ok()?;
             world.of_person(person)

@@ -155,6 +155,11 @@ fn a_call_while_told_to_wait_is_found() {
 }
 
 #[test]
+fn what_overtakes_an_exchange_and_is_left_to_it_is_found() {
+    finds(Bug::Unraised, &["should be", "wanted false", "wanted true"]);
+}
+
+#[test]
 fn what_is_promised_holds_in_every_history() {
     let number = |name: &str| {
         std::env::var(name)

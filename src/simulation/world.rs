@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) applications: Vec<Application>,
     pub(super) people: People,
     pub(super) groups: Groups,
+    /// Whom the last call was about.
+    pub(super) called: Option<usize>,
     /// The last version that each application was sent of each person.
     pub(super) sent: BTreeMap<(usize, usize), u64>,
     /// What the safety limit is at most in each application.
@@ -267,6 +269,7 @@ impl World {
         let Some(person) = self.people.named(&user_name) else {
             return;
         };
+        self.called = Some(person);
         if let Some(version) = display(body).and_then(super::model::version_of) {
             let least = self.people.least_lately(person, now, EXCHANGE);
             let last = self.sent.entry((application, person)).or_default();

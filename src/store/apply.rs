@@ -400,7 +400,13 @@ fn perform(
         generations.extend(change_mark(transaction, edit, first_sequence)?);
     }
     for edit in &set.marks {
-        if let MarkEdit::Clear { handle, .. } = edit {
+        if let MarkEdit::Clear {
+            handle,
+            application,
+            ..
+        } = edit
+        {
+            transaction.settle_causes(*handle, application, &set.journal)?;
             erase_spent(transaction, *handle)?;
         }
     }

@@ -3,6 +3,7 @@
 use redb::{Database, ReadableDatabase};
 
 use crate::clock::Timestamp;
+use crate::provision::link::Link;
 #[cfg(test)]
 use crate::simulation::{Bug, planted};
 
@@ -47,9 +48,10 @@ pub(super) fn roll_forward(
         let results = writer.apply(&mut jobs).map_err(OpenError::Failed)?;
         for (mut set, result) in sets.into_iter().zip(results) {
             done += 1;
-            if result.is_ok() {
+            let Err(error) = result else {
                 continue;
-            }
+            };
+            tracing::error!(error = %error, "what a crash left half done does not fit the directory: the accounts are read back");
             // Somebody else's commit came in between, which claims rule out. The record and the marks are kept: the
             // worker reads the accounts back.
             set.puts.clear();
@@ -72,8 +74,12 @@ fn unknown(mut set: ChangeSet, intent: u64, now: Timestamp) -> ChangeSet {
         set = ChangeSet::default();
     }
     set.settles = Some(intent);
-    let rows = set.puts.iter_mut();
-    let rows = rows.flat_map(|put| &mut put.resource.links);
+    let rows = set.puts.iter_mut().flat_map(|put| {
+        // The others are not this write's, nor is what was sent there.
+        let (links, before) = (&mut put.resource.links, put.before.as_ref());
+        let others = move |link: &Link| before.is_some_and(|before| before.contains(link));
+        links.iter_mut().filter(move |link| !others(link))
+    });
     let links = set.links.iter_mut();
     let links = links.filter_map(|edit| edit.after.as_mut());
     for link in rows.chain(links) {

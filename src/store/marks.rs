@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Fault;
+use crate::journal::record::Record;
 use crate::scim::Handle;
 #[cfg(test)]
 use crate::simulation::{Bug, planted};
@@ -122,6 +123,10 @@ impl Transaction<'_> {
                 lane,
                 caused,
             } => {
+                #[cfg(test)]
+                if planted(Bug::Unraised) {
+                    return Ok(Some(0));
+                }
                 let sequence = sequence.filter(|_| *caused);
                 self.raise(*handle, application, *due, *lane, sequence)
                     .map(Some)
@@ -220,6 +225,28 @@ impl Transaction<'_> {
             self.put_mark(&key, Some(json(&row)?))?;
         }
         Ok(generation)
+    }
+
+    /// A mark that was raised since it was read stays for what came since: the requests that these records settle have
+    /// nothing to do with what becomes of it.
+    pub(super) fn settle_causes(
+        &mut self,
+        handle: Handle,
+        application: &str,
+        records: &[Record],
+    ) -> Result<(), Trouble> {
+        let settled = |cause: &u64| records.iter().any(|record| record.cause.contains(cause));
+        let key = keys::mark(handle, application);
+        let Some(bytes) = self.mark(&key)? else {
+            return Ok(());
+        };
+        let mut row: Row = from_json(&bytes)?;
+        let before = row.cause.len();
+        row.cause.retain(|cause| !settled(cause));
+        if row.cause.len() < before {
+            self.put_mark(&key, Some(json(&row)?))?;
+        }
+        Ok(())
     }
 
     /// Whether a resource has a mark after these edits.

@@ -3,6 +3,7 @@
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
 use super::*;
+use crate::journal::report::tests::record;
 use crate::store::keys::tag;
 use crate::store::tables::KEYS;
 use crate::store::{Budget, Intent, Key, Lane, LinkEdit, Mark, MarkEdit};
@@ -188,6 +189,42 @@ fn a_tombstone_is_kept_while_it_has_a_link_or_a_mark() {
         assert_eq!((stored(&store, &bob), mark(&store, &bob)), (None, None));
     }
     assert_eq!(store.view().expect("view").mark_count("zoom"), Ok(0));
+}
+
+/// An exchange settles what it was for; what overtook it waits for the next.
+#[test]
+fn a_raised_mark_remembers_what_was_not_settled_yet() {
+    let store = inline();
+    let ada = minted(&store, "ada");
+    let asked = |edit: MarkEdit| ChangeSet {
+        journal: vec![record(0, "ada", &[], &[])],
+        ..marked(edit)
+    };
+    create(&store, &ada);
+    let mut first = set(&ada, 2, None);
+    if let MarkEdit::Set { caused, .. } = &mut first {
+        *caused = true;
+    }
+    commit(&store, asked(first)).expect("asked");
+    let read = mark(&store, &ada).expect("stands");
+    let mut second = raised(&ada);
+    if let MarkEdit::Raise { caused, .. } = &mut second {
+        *caused = true;
+    }
+    commit(&store, asked(second)).expect("asked again");
+    let stands = mark(&store, &ada).expect("stands");
+    assert_eq!(
+        (read.cause.as_slice(), stands.cause.as_slice()),
+        (&[1][..], &[1, 2][..])
+    );
+    let mut done = asked(clear(&ada, read.generation));
+    done.journal[0].cause = read.cause;
+    commit(&store, done).expect("done");
+    let stands = mark(&store, &ada).expect("stands");
+    assert_eq!(
+        (stands.cause.as_slice(), stands.due),
+        (&[2][..], Timestamp(3))
+    );
 }
 
 #[test]

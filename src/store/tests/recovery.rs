@@ -13,7 +13,7 @@ use crate::journal::record::Status;
 use crate::journal::report::tests::record;
 use crate::provision::link::Uncertain;
 use crate::store::tables::{KEYS, ROWS, SCHEMA, STATE, Seal, name, seal};
-use crate::store::{Intent, Key, Lane, MarkEdit, OpenError, Options};
+use crate::store::{Intent, Key, Lane, LinkEdit, MarkEdit, OpenError, Options};
 
 fn open(path: &Path) -> Result<Store, OpenError> {
     Store::open(&Options::new(path, Timestamp(7_000)), |_| ())
@@ -110,6 +110,60 @@ fn handles_are_never_given_twice() {
     assert_eq!(store.rolled_forward(), 1);
     let (next, _) = store.mint(Timestamp(1), 1);
     assert!(next > planned.handle, "{next:?} after {:?}", planned.handle);
+}
+
+/// A client's write is called at one application while a worker's exchange with the other is under way, about which
+/// nobody knows anything either: seed 18 of the simulation.
+#[test]
+fn two_left_over_intents_of_one_row_are_both_committed() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, copy) = (
+        home.path().join("usher.redb"),
+        home.path().join("copy.redb"),
+    );
+    let store = open(&path).expect("created");
+    let doubted = |application: &str, at| {
+        let mut link = link(application, Some(application));
+        link.uncertain = Some(Uncertain {
+            intended: Timestamp(at),
+            sent: Timestamp(at),
+        });
+        link
+    };
+    let mut ada = minted(&store, "ada");
+    ada.links = vec![doubted("crm", 10), link("zoom", Some("zoom"))];
+    create(&store, &ada);
+    let intend = |set: ChangeSet| {
+        let intent = Intent {
+            if_unknown: set,
+            ..Intent::default()
+        };
+        wait(store.intend(intent)).expect("stored")
+    };
+    intend(ChangeSet {
+        links: vec![LinkEdit {
+            handle: ada.handle,
+            application: "crm".into(),
+            before: ada.link("crm").cloned(),
+            after: Some(doubted("crm", 20)),
+        }],
+        ..ChangeSet::default()
+    });
+    let mut renamed = ada.clone();
+    renamed.version = 2;
+    renamed.attributes.insert("userName".into(), json!("eve"));
+    renamed.set_link("zoom", Some(doubted("zoom", 30)));
+    intend(puts([changed(&ada, &renamed)]));
+    kill(&path, &copy);
+
+    let store = open(&copy).expect("opens");
+    assert_eq!(store.rolled_forward(), 2);
+    let view = store.view().expect("view");
+    let now = view.resource(ada.handle).expect("whole").expect("there");
+    assert_eq!(now.title(), "eve");
+    let intended = now.links.iter().map(|link| link.uncertain);
+    let intended: Vec<_> = intended.map(|it| it.expect("uncertain").intended).collect();
+    assert_eq!(intended, [Timestamp(20), Timestamp(30)]);
 }
 
 #[test]
