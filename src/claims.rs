@@ -155,6 +155,20 @@ impl Claims {
         Ok(())
     }
 
+    /// The resources whose link to an application somebody holds or waits for.
+    #[must_use]
+    pub fn links(&self, application: &str) -> BTreeSet<Handle> {
+        let names = self.0.iter();
+        let links = names.filter_map(|name| match name.key() {
+            Claim::Link {
+                handle,
+                application: of,
+            } if of == application => Some(*handle),
+            _ => None,
+        });
+        links.collect()
+    }
+
     /// How many names somebody holds or waits for.
     #[must_use]
     pub fn len(&self) -> usize {

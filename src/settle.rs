@@ -20,6 +20,7 @@ mod peruse;
 mod reconcile;
 mod record;
 mod relink;
+mod succession;
 mod sweep;
 mod verdict;
 mod write;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::draft::{Known, Part, part};
+use super::draft::Known;
 use super::record::{mark, relink};
+use super::succession::{Part, part, successor};
 use super::verdict::lost;
 use super::{Application, Attempt, Engine, Occasion, TRIES};
 use crate::claims::{Claim, Held};
@@ -126,7 +127,10 @@ impl Engine {
                 // The resource is gone, and so is what the mark was about.
                 return self.clear(mark).await.map(Turned::from);
             };
-            let Part { claims, orphan } = part(&view, application, &resource)?;
+            if let Some(successor) = successor(&view, application, &resource)? {
+                return self.pass_on(mark, successor).await.map(Turned::from);
+            }
+            let Part { claims, orphan, .. } = part(&view, application, &resource, None)?;
             if held.covers(&claims) {
                 let taken = match orphan {
                     Some((tombstone, link)) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::succession::{Part, part};
 use super::{Application, Engine};
 use crate::auth::Client;
 use crate::claims::{Claim, Held, Mode};
@@ -153,7 +154,15 @@ impl Engine {
     ) -> Result<(), Fault> {
         for (at, application) in self.applications.iter().enumerate() {
             let resource = &mut prepared.draft.resource;
-            let Part { claims, orphan } = part(view, application, resource)?;
+            let Part {
+                claims,
+                orphan,
+                hidden,
+            } = part(view, application, resource, prepared.draft.before.as_ref())?;
+            if hidden {
+                // Whoever is at the account would go on to take it away.
+                prepared.wanted.extend(claims.iter().cloned());
+            }
             let free = held.is_some_and(|held| held.covers(&claims));
             prepared.parts.push(claims);
             prepared.busy.push(!free);
@@ -172,37 +181,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// An application's part of a user.
-pub(super) struct Part {
-    /// What is claimed by whoever changes it.
-    pub(super) claims: BTreeSet<Claim>,
-    /// A link outlives its resource; a new resource with the same key takes it over: the tombstone, and its link.
-    pub(super) orphan: Option<(Resource, Link)>,
-}
-
-/// What belongs to a user's link: the link itself, the account that it is about, and what it is taken over from.
-pub(super) fn part(view: &View, application: &Application, user: &Resource) -> Result<Part, Fault> {
-    let name = application.plan.name();
-    let mut part = Part {
-        claims: BTreeSet::from([Claim::link(user.handle, name)]),
-        orphan: None,
-    };
-    let Some(account) = plan::account_key(&application.plan, user) else {
-        return Ok(part);
-    };
-    if user.deleted.is_none() && user.link(name).is_none() {
-        part.orphan = orphan(view, application, &account)?;
-    }
-    let tombstone = part.orphan.iter();
-    let tombstone = tombstone.map(|(tombstone, _)| Claim::link(tombstone.handle, name));
-    part.claims.extend(tombstone);
-    part.claims.insert(Claim::Account {
-        application: name.to_owned(),
-        key: account,
-    });
-    Ok(part)
 }
 
 /// What the store knows of a user's place in an application.
@@ -253,26 +231,6 @@ fn again(mut draft: Draft, now: Timestamp) -> Draft {
     draft.resource.created = now;
     draft.resource.modified = now;
     draft
-}
-
-fn orphan(
-    view: &View,
-    application: &Application,
-    account: &str,
-) -> Result<Option<(Resource, Link)>, Fault> {
-    let name = application.plan.name();
-    let Some(handle) = view.find(&Key::Orphan {
-        application: name,
-        account,
-    })?
-    else {
-        return Ok(None);
-    };
-    let Some(tombstone) = view.resource(handle)? else {
-        return Ok(None);
-    };
-    let link = tombstone.link(name).cloned();
-    Ok(link.map(|link| (tombstone, link)))
 }
 
 fn draft(

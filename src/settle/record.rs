@@ -110,29 +110,8 @@ impl Engine {
         change
     }
 
-    /// The account of somebody who is deleted is another one's now: what was still to be done about it ends, and whoever
-    /// waits for that hears of it.
-    pub(super) fn take_over(
-        &self,
-        change: &mut ChangeSet,
-        application: &Application,
-        tombstone: &Resource,
-        mark: Option<&Mark>,
-    ) -> Option<Record> {
-        relink(change, tombstone, application.plan.name(), None);
-        let mark = mark?;
-        change.marks.push(MarkEdit::Clear {
-            handle: mark.handle,
-            application: mark.application.clone(),
-            generation: mark.generation,
-        });
-        let reason = "a new user of the same name has taken the account over";
-        let (operation, cause) = (Operation::Delete, mark.cause.clone());
-        Some(self.superseded(tombstone, application, operation, reason, cause))
-    }
-
     /// What was asked for and never goes to the application by itself, because something later took its place.
-    fn superseded(
+    pub(super) fn superseded(
         &self,
         resource: &Resource,
         application: &Application,

@@ -253,8 +253,11 @@ impl Engine {
         sweep: &Sweep,
         from: Handle,
     ) -> Result<Slice, Fault> {
-        let (view, now) = (self.store.view()?, self.clock.now());
         let name = application.plan.name();
+        // Before the snapshot: whoever is free by then has committed what it shows, and whoever begins later reads all that
+        // is planned here.
+        let busy = self.claims.links(name);
+        let (view, now) = (self.store.view()?, self.clock.now());
         let anything_marked = view.mark_count(name)? > 0;
         let mut slice = Slice {
             marks: Vec::new(),
@@ -272,12 +275,26 @@ impl Engine {
             let decision = decide(&view, application, &resource, now)?;
             let decision = decision.as_ref();
             slice.removals += u64::from(counts(application, &resource, decision, now));
-            match needs(application, sweep, &resource, mark.as_ref(), decision, now) {
+            let needs = needs(application, sweep, &resource, mark.as_ref(), decision, now);
+            match needs {
+                Needs::Link => slice.links.push(resource.handle),
+                // An exchange under way was planned before this, and what it leaves is not known yet: an account that is
+                // being made is nobody's to take away now.
+                _ if busy.contains(&resource.handle) => slice.marks.push(MarkEdit::Raise {
+                    handle: resource.handle,
+                    application: name.to_owned(),
+                    due: now,
+                    lane: match (needs, resource.kind) {
+                        (Needs::Mark(lane), _) => lane,
+                        (_, Kind::Group) => Lane::Group,
+                        (_, Kind::User) => Lane::Deactivate,
+                    },
+                    caused: false,
+                }),
                 Needs::Nothing => {}
                 Needs::Mark(lane) => slice
                     .marks
                     .push(due(resource.handle, application, lane, now)),
-                Needs::Link => slice.links.push(resource.handle),
             }
             Ok(())
         })?;

@@ -229,6 +229,57 @@ async fn who_comes_back_while_the_removal_hangs_is_let_in_again() {
     assert_eq!(rows, 1, "nothing is left of the one before");
 }
 
+/// The removal never came through, and zoom is down for a while: what is tried again then is not the removal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_came_back_before_the_removal_came_through_stays() {
+    let two = Two::with(
+        "queued",
+        "[application.users]\non_delete = \"delete\"\ndelete_after = \"0s\"",
+    )
+    .await;
+    let id = two.create().await;
+    two.quiet().await;
+    let there = two.house.sandbox.state();
+    let fail = |calls, what| {
+        there.fail_next(Fault {
+            calls,
+            matching: None,
+            what,
+        });
+    };
+    fail(1, What::Hold);
+    let before = there.calls().len();
+    two.ask("DELETE", &format!("/Users/{id}"), None)
+        .await
+        .expect(204);
+    two.soon("the call that hangs", |it| {
+        it.house.sandbox.state().calls().len() > before
+    })
+    .await;
+    two.create().await;
+    fail(
+        3,
+        What::Status {
+            status: 503,
+            retry_after: None,
+            body: None,
+        },
+    );
+    two.in_time().await;
+    assert_eq!(is_active(&two.house.sandbox), Some(true));
+    let calls = there.calls();
+    let (tried, taken): (Vec<_>, Vec<_>) = calls[before..]
+        .iter()
+        .filter(|call| call.method != "GET")
+        .partition(|call| !call.effect);
+    assert!(!tried.is_empty());
+    let removes = |body: &Value| body.to_string().contains("\"active\":false");
+    let removal = taken.iter().find(|call| {
+        call.method == "DELETE" || call.method == "POST" || call.body.as_ref().is_some_and(removes)
+    });
+    assert_eq!(removal, None, "taken away, and made again");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_is_written_to_while_it_is_made() {
     let two = Two::with("queued", "[application.groups]\npush = [\"*\"]").await;
