@@ -43,11 +43,14 @@ impl From<Option<Status>> for Turned {
 impl Engine {
     /// Waits until nobody holds any of these.
     pub async fn released(&self, claims: &BTreeSet<Claim>) {
-        // Without an end there is no refusal.
-        let _free = self
-            .claims
-            .acquire(claims, Timestamp::NEVER, &self.clock)
-            .await;
+        // One after the other: who waits for the second must not seem to be at the first. Without an end there is no refusal.
+        for claim in claims {
+            let one = BTreeSet::from([claim.clone()]);
+            let _free = self
+                .claims
+                .acquire(&one, Timestamp::NEVER, &self.clock)
+                .await;
+        }
     }
 
     /// The class of the first call that settling a mark would make; `None`: it makes none. A guess without claims, for

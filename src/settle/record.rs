@@ -1,5 +1,7 @@
 //! What a commit holds: rows, marks, and the journal's records.
 
+use std::sync::Arc;
+
 use super::draft::Prepared;
 use super::verdict::lost;
 use super::write::Asked;
@@ -58,7 +60,7 @@ impl Engine {
         // No request's row may stay open when its mark is gone or has no room for it any more.
         let mut closed = Vec::new();
         let all = self.applications.iter().zip(&prepared.busy).zip(weighed);
-        for ((application, busy), mut weighed) in all {
+        for (at, ((application, busy), mut weighed)) in all.enumerate() {
             if !busy {
                 resource.set_link(application.plan.name(), weighed.link.take());
             }
@@ -84,7 +86,9 @@ impl Engine {
                 weighed.delivery.status,
                 Status::Queued | Status::Unknown | Status::Held | Status::Warning
             );
-            if *busy {
+            // Memberships alone change no link, so that it is not claimed: a turn at the group may be under way.
+            let unclaimed = resource.kind == Kind::Group && prepared.parts[at].is_empty();
+            if *busy || unclaimed && weighed.mark.is_some() {
                 change.marks.extend(raise(&weighed, resource.handle, open));
             } else {
                 change.marks.extend(mark(
@@ -101,6 +105,20 @@ impl Engine {
             let application = &self.applications[*at];
             let standing = standing(marks, tombstone.handle, application.plan.name());
             closed.extend(self.take_over(&mut change, application, tombstone, standing));
+        }
+        if resource.deleted.is_some() {
+            // Nobody has a turn at what waits for an application that is not configured any more, and nothing is there.
+            let orphaned = marks.iter().filter(|mark| {
+                let configured = |one: &Arc<Application>| one.plan.name() == mark.application;
+                mark.handle == resource.handle
+                    && resource.link(&mark.application).is_none()
+                    && !self.applications.iter().any(configured)
+            });
+            change.marks.extend(orphaned.map(|mark| MarkEdit::Clear {
+                handle: mark.handle,
+                application: mark.application.clone(),
+                generation: mark.generation,
+            }));
         }
         // First, because marks name it as their cause.
         change.journal.push(record);

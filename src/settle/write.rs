@@ -255,7 +255,8 @@ impl Engine {
             prepared.draft.operation,
             Operation::Create | Operation::Update | Operation::Reactivate
         );
-        let linked = !prepared.draft.resource.links.is_empty();
+        // Whoever is being made somewhere is there soon.
+        let linked = !prepared.draft.resource.links.is_empty() || prepared.busy.contains(&true);
         let all = !prepared.decisions.is_empty()
             && prepared.decisions.iter().all(|decision| decision.ruled_out);
         let refuses = |application: &Arc<Application>| {

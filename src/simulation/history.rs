@@ -268,6 +268,7 @@ impl Play {
             until: START,
             told: [START; 2],
             removed: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             foreign: BTreeSet::new(),
             seen: BTreeMap::new(),
             drops_titles: silent && name == "zoom",

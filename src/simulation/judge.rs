@@ -8,7 +8,7 @@ use super::world::World;
 use crate::clock::Timestamp;
 use crate::journal::record::Event;
 use crate::policy::assignment::Assigned;
-use crate::provision::link::Link;
+use crate::provision::link::{Link, State};
 use crate::scim::{Handle, Kind};
 use crate::settle::Engine;
 use crate::store::{Key, View};
@@ -56,12 +56,17 @@ impl World {
                     && (drops_titles || it.title == title));
                 let link = handle.and_then(|it| view.resource(it).ok()?);
                 let untaken = |link: &Link| link.untaken.is_some();
-                if !is_well
-                    && link
-                        .as_ref()
-                        .and_then(|it| it.link(name))
-                        .is_some_and(untaken)
-                {
+                // A pending account was deleted and nobody heard it: what is denied then is taken for pending still, and
+                // never made again. A person is told.
+                let deleted = &self.applications[at].deleted;
+                let denied = |link: &Link| {
+                    let id = link.remote_id.as_ref();
+                    link.state == State::Pending && id.is_some_and(|id| deleted.contains(id))
+                };
+                let link_there = link.as_ref().and_then(|it| it.link(name));
+                if !is_well && link_there.is_some_and(denied) {
+                    self.count("pending and gone");
+                } else if !is_well && link_there.is_some_and(untaken) {
                     // It was refused once, the journal says why, and it is asked for again with the next change.
                     self.count("not taken");
                 } else if !is_well {

@@ -46,6 +46,8 @@ pub(super) struct Application {
     pub(super) removed: BTreeSet<String>,
     /// Accounts: userName, and whether it is active.
     pub(super) seen: BTreeMap<String, (String, bool)>,
+    /// Accounts that are gone.
+    pub(super) deleted: BTreeSet<String>,
     /// Accounts that are nobody's of ours.
     pub(super) foreign: BTreeSet<String>,
     /// Titles are accepted there and not applied.
@@ -274,7 +276,9 @@ impl World {
             let least = self.people.least_lately(person, now, EXCHANGE);
             let last = self.sent.entry((application, person)).or_default();
             let behind = std::mem::replace(last, version.max(*last));
-            if version < least.max(behind) {
+            // What was sent and then refused was never said.
+            let inverts = version < behind && behind <= self.people.least(person);
+            if version < least || inverts {
                 self.breaks(format!(
                     "{name}: v{version} of {user_name} is sent; v{least} was acknowledged before its exchange began, and v{behind} was sent"
                 ));
@@ -372,7 +376,10 @@ impl World {
                 .as_deref()
                 .map(|body| serde_json::from_slice(body).expect("our own JSON"));
             match switches(call, &body.unwrap_or_default()) {
-                _ if call.method == Method::Delete => drop(one.seen.remove(&id)),
+                _ if call.method == Method::Delete => {
+                    one.seen.remove(&id);
+                    one.deleted.insert(id);
+                }
                 Some(active) if call.writes() => {
                     if let Some(seen) = one.seen.get_mut(&id) {
                         seen.1 = active;

@@ -31,7 +31,7 @@ pub struct Mark {
     pub handle: Handle,
     /// The application.
     pub application: String,
-    /// Raised by every [`MarkEdit::Set`]; a commit clears the mark only if it is still the one that its plan read.
+    /// Goes up with every [`MarkEdit::Set`] and [`MarkEdit::Raise`]; a commit clears the mark only if it is still the one that its plan read.
     pub generation: u64,
     /// When the worker may take it. [`Timestamp::NEVER`]: only a person or a new change makes it due (held, simulate).
     pub due: Timestamp,

@@ -91,8 +91,9 @@ impl Transaction<'_> {
                     .as_ref()
                     .filter(|row| row.raised && *read != Some(row.generation));
                 let stays_raised = raised.is_some();
-                let (due, lane) = raised.map_or((*due, *lane), |row| {
-                    (row.due.min(*due), row.lane.min(*lane))
+                // What was asked for since is an attempt of its own.
+                let (due, lane, attempts) = raised.map_or((*due, *lane, *attempts), |row| {
+                    (row.due.min(*due), row.lane.min(*lane), row.attempts)
                 });
                 if before.is_none() {
                     let tally = self.tally(application)?;
@@ -106,7 +107,7 @@ impl Transaction<'_> {
                 let row = Row {
                     generation,
                     due,
-                    attempts: *attempts,
+                    attempts,
                     lane,
                     cause,
                     raised: stays_raised,

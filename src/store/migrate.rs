@@ -160,7 +160,7 @@ fn to_schema_2(
     Ok(())
 }
 
-/// Before schema 4 an intent said which rows it erases; since then the writer erases what is deleted and has no link left.
+/// Before schema 4 an intent said which rows it erases; since then the writer erases what is deleted and has neither link nor mark.
 /// Only a crash leaves intents.
 fn to_schema_4(
     open: &mut Transaction<'_>,

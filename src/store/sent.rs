@@ -17,7 +17,7 @@ use crate::error::Fault;
 use crate::provision::link::Link;
 use crate::scim::{Handle, Kind, Resource};
 
-use super::change::{Lane, MarkEdit};
+use super::change::Lane;
 use super::edges::SLICE;
 use super::keys::{self, Key, tag};
 use super::row::RowRef;
@@ -177,16 +177,8 @@ impl Transaction<'_> {
         let due = self.head.last_time;
         for (handle, application) in std::mem::take(&mut self.doubtful) {
             if self.row(handle, |_| ())?.is_some() {
-                let set = MarkEdit::Set {
-                    handle,
-                    application,
-                    due,
-                    attempts: 0,
-                    lane: Lane::Group,
-                    caused: false,
-                    read: None,
-                };
-                self.edit_mark(&set, None)?;
+                // A turn under way may not have read it.
+                self.raise(handle, &application, due, Lane::Group, None)?;
             }
         }
         Ok(())

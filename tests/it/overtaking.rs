@@ -356,7 +356,10 @@ async fn who_is_called_at_once_is_waited_for_and_not_for_longer() {
     let second = two.house.ask_in_time("PATCH", &path, Some(&body)).await;
     second.expect(200);
     let took = two.house.clock.now().since(begun);
-    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(4) && took < Duration::from_secs(6),
+        "{took:?}"
+    );
     two.in_time().await;
     assert!(shows(&two.house.sandbox, "Ada C") && shows(&two.wiki, "Ada C"));
 }

@@ -238,6 +238,8 @@ fn a_raised_mark_is_neither_cleared_nor_put_off_by_who_did_not_read_it() {
     let due = |at, lane| {
         let mark = mark(&store, &ada).expect("stands");
         assert_eq!((mark.due, mark.lane), (Timestamp(at), lane));
+        let attempts = u32::from(lane != Lane::Deactivate);
+        assert_eq!(mark.attempts, attempts, "a ladder of its own");
         mark.generation
     };
     let raised_at = due(3, Lane::Deactivate);
