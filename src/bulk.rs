@@ -81,8 +81,8 @@ pub async fn run(
         }
     }
     let answers: Vec<Answer> = answers.into_iter().flatten().collect();
-    let took_away = |answer: &Answer| answer.method != "POST" && answer.ended.is_ok();
-    if answers.iter().any(took_away) {
+    // A POST takes away, too: an inactive user takes over the account of somebody of that name who was deleted.
+    if answers.iter().any(|answer| answer.ended.is_ok()) {
         engine.close_set(run.number).await;
     }
     tracing::info!(request, operations = answers.len(), errors, "bulk");

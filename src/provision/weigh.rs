@@ -152,16 +152,18 @@ pub fn unsent(
 }
 
 /// What follows of a write where an exchange with the application about the same user is under way: nothing that is known
-/// of the account holds when it has ended, so the worker plans it then. `user`: as it will be.
+/// of the account holds when it has ended, so the worker plans it then. `user`: as it will be; `new`: there was none, so
+/// that nothing is taken away by this.
 #[must_use]
 pub fn overtaking(
     application: &Application,
     decision: &Decision,
     user: &Resource,
+    new: bool,
     now: Timestamp,
 ) -> Weighed {
     let inactive = user.attributes.get("active").and_then(Value::as_bool) == Some(false);
-    let leaves = user.deleted.is_some() || inactive || decision.ruled_out;
+    let leaves = !new && (user.deleted.is_some() || inactive || decision.ruled_out);
     let lane = if leaves {
         Lane::Deactivate
     } else {

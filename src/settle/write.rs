@@ -335,6 +335,7 @@ impl Engine {
                         &application.plan,
                         decision,
                         &prepared.draft.resource,
+                        prepared.draft.before.is_none(),
                         now,
                     );
                 }

@@ -346,9 +346,11 @@ impl House {
                 committed.changed().await.expect("the store lives");
             }
         };
-        tokio::time::timeout(PATIENCE, wait)
-            .await
-            .expect("the worker settles what is due");
+        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+            let view = engine.store.view().expect("a view");
+            let left = (view.sweep("zoom"), view.due("zoom", self.clock.now(), 9));
+            panic!("the worker does not settle what is due: {left:?}");
+        }
     }
 
     /// Moves the clock, and waits until what became due is settled.
