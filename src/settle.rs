@@ -2,7 +2,7 @@
 //! mark.
 //!
 //! ```text
-//! claim     everything that this write may change, until its commit is on disk      claims.rs
+//! claim     what this write changes, and of the applications what can be had        claims.rs
 //! change    resource + request -> new resource                                      scim/change.rs
 //! plan      for each application: what should be against what is known to be        provision/plan.rs
 //! intend    only if a call follows: the change set as it stands if we die now       store/

@@ -160,8 +160,10 @@ impl Engine {
                 hidden,
             } = part(view, application, resource, prepared.draft.before.as_ref())?;
             if hidden {
-                // Whoever is at the account would go on to take it away.
-                prepared.wanted.extend(claims.iter().cloned());
+                // Whoever is at the account would go on to take it away; at the link it is only this user's own.
+                let own = Claim::link(resource.handle, application.plan.name());
+                let others = claims.iter().filter(|claim| **claim != own);
+                prepared.wanted.extend(others.cloned());
             }
             let free = held.is_some_and(|held| held.covers(&claims));
             prepared.parts.push(claims);

@@ -1,7 +1,5 @@
 //! What a commit holds: rows, marks, and the journal's records.
 
-use std::sync::Arc;
-
 use super::draft::Prepared;
 use super::verdict::lost;
 use super::write::Asked;
@@ -105,20 +103,6 @@ impl Engine {
             let application = &self.applications[*at];
             let standing = standing(marks, tombstone.handle, application.plan.name());
             closed.extend(self.take_over(&mut change, application, tombstone, standing));
-        }
-        if resource.deleted.is_some() {
-            // Nobody has a turn at what waits for an application that is not configured any more, and nothing is there.
-            let orphaned = marks.iter().filter(|mark| {
-                let configured = |one: &Arc<Application>| one.plan.name() == mark.application;
-                mark.handle == resource.handle
-                    && resource.link(&mark.application).is_none()
-                    && !self.applications.iter().any(configured)
-            });
-            change.marks.extend(orphaned.map(|mark| MarkEdit::Clear {
-                handle: mark.handle,
-                application: mark.application.clone(),
-                generation: mark.generation,
-            }));
         }
         // First, because marks name it as their cause.
         change.journal.push(record);

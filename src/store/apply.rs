@@ -362,6 +362,9 @@ fn perform(
         let Some(after) = row.merged.as_ref().or(put.map(|put| &put.resource)) else {
             continue;
         };
+        if is_spent(after) {
+            transaction.clear_unconfigured(after.handle)?;
+        }
         let erased = is_spent(after) && !transaction.keeps_marks(after.handle, &set.marks)?;
         let after = (!erased).then_some(after);
         transaction.put_row(before, after)?;

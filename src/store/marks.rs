@@ -250,6 +250,27 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Nobody has a turn at what waits for an application that is not configured any more, and of this resource nothing is
+    /// there.
+    pub(super) fn clear_unconfigured(&mut self, handle: Handle) -> Result<(), Trouble> {
+        let in_force = self.in_force()?.clone();
+        let configured = |name: &str| in_force.applications.iter().any(|it| it.name == name);
+        if in_force.generation == 0 {
+            return Ok(());
+        }
+        let mut gone = Vec::new();
+        for key in self.marks_of(handle)? {
+            let application = application_of(&key)?;
+            if !configured(&application) {
+                gone.push(application);
+            }
+        }
+        for application in gone {
+            self.clear_mark(handle, &application)?;
+        }
+        Ok(())
+    }
+
     /// Whether a resource has a mark after these edits.
     pub(super) fn keeps_marks(&self, handle: Handle, edits: &[MarkEdit]) -> Result<bool, Trouble> {
         let edits = || edits.iter().filter(|edit| edit.handle() == handle);

@@ -6,7 +6,9 @@ use super::*;
 use crate::journal::report::tests::record;
 use crate::store::keys::tag;
 use crate::store::tables::KEYS;
-use crate::store::{Budget, Intent, Key, Lane, LinkEdit, Mark, MarkEdit};
+use crate::store::{
+    Budget, Configuration, Configured, Intent, Key, Lane, LinkEdit, Mark, MarkEdit,
+};
 
 fn relinked(before: &Resource, application: &str, remote_id: Option<&str>) -> ChangeSet {
     ChangeSet {
@@ -252,4 +254,30 @@ fn a_raised_mark_is_neither_cleared_nor_put_off_by_who_did_not_read_it() {
     let last = due(900, Lane::Update);
     commit(&store, marked(clear(&ada, last))).expect("cleared");
     assert_eq!(mark(&store, &ada), None);
+}
+
+#[test]
+fn a_tombstone_does_not_wait_for_an_application_that_is_gone_from_the_file() {
+    let store = inline();
+    let configuration = |applications: &[&str]| Configuration {
+        fingerprint: applications.join(" "),
+        applications: applications
+            .iter()
+            .map(|name| Configured {
+                name: (*name).to_owned(),
+                planning: String::new(),
+                groups: false,
+                policies: Vec::new(),
+            })
+            .collect(),
+    };
+    for (configured, stays) in [(&["zoom"][..], true), (&["crm"], false)] {
+        let ada = minted(&store, "ada");
+        create(&store, &ada);
+        commit(&store, marked(set(&ada, 2, None))).expect("marked");
+        wait(store.configure(configuration(configured))).expect("in force");
+        commit(&store, erased(&ada)).expect("deleted");
+        assert_eq!(stored(&store, &ada).is_some(), stays, "{configured:?}");
+        assert_eq!(mark(&store, &ada).is_some(), stays, "{configured:?}");
+    }
 }
