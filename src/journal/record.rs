@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::scim::Kind;
+use crate::scim::{Kind, Resource};
 
 /// Whose event it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,14 @@ pub enum Status {
     Queued,
     /// Sent, and nobody knows.
     Unknown,
+}
+
+impl Status {
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::Unknown | Self::Held)
+    }
 }
 
 /// One call to an application. Never a body, never a query's value.
@@ -216,6 +224,37 @@ pub struct Record {
 }
 
 impl Record {
+    /// The record of what a worker did about a resource in one application, or left undone for good.
+    #[must_use]
+    pub fn delivered(
+        resource: &Resource,
+        delivery: Delivery,
+        cause: Vec<u64>,
+        time: Timestamp,
+        generation: u64,
+    ) -> Self {
+        Self {
+            sequence: 0,
+            time,
+            event: Event::Delivery,
+            client: String::new(),
+            request: String::new(),
+            kind: resource.kind,
+            operation: delivery.operation,
+            user: resource.title().to_owned(),
+            id: resource.id.as_str().to_owned(),
+            status: delivery.status,
+            code: delivery.code.clone(),
+            reason: delivery.reason.clone(),
+            deliveries: vec![delivery],
+            cause,
+            changed: Vec::new(),
+            edges: None,
+            generation,
+            hash: String::new(),
+        }
+    }
+
     /// A record of more memberships of a request.
     #[must_use]
     pub fn continued(&self, edges: Edges) -> Self {

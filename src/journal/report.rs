@@ -131,7 +131,11 @@ fn settled(request: &Record, asked: &Delivery, later: &[Record]) -> Row {
             .iter()
             .filter(|delivery| delivery.application == asked.application)
             .find(|delivery| settles(record, delivery, request));
-        if let Some(delivery) = found {
+        // A request names what it settles of all applications together: what it leaves open in one of them opens nothing there.
+        let opens = |delivery: &&Delivery| {
+            record.event == Event::Request && delivery.status.is_open() && !row.status.is_open()
+        };
+        if let Some(delivery) = found.filter(|delivery| !opens(delivery)) {
             row.settled = Some(record.time);
             row.status = delivery.status;
             row.code.clone_from(&delivery.code);
@@ -261,6 +265,28 @@ pub(crate) mod tests {
         assert_eq!(
             shown(&rows(&record(5, "eve", &[], &[]), &[], &[])),
             [(None, Success, false)]
+        );
+    }
+
+    #[test]
+    fn a_request_opens_no_row_of_one_before_it() {
+        use Status::{Failure, Queued, Success};
+        let request = record(1, "ada", &[], &[("zoom", Queued), ("wiki", Queued)]);
+        let done = record(2, "ada", &[1], &[("wiki", Success)]);
+        // A later request has waited for zoom too, and is called off at the wiki.
+        let mut next = record(3, "ada", &[1], &[("zoom", Success), ("wiki", Queued)]);
+        next.event = Event::Request;
+        let later = [done, next.clone()];
+        let settled = [(Some("zoom"), Success, true), (Some("wiki"), Success, true)];
+        assert_eq!(shown(&rows(&request, &later, &[])), settled);
+        // What failed is not over while its mark stands: the worker's own word counts, whatever it is.
+        let failed = record(2, "ada", &[1], &[("wiki", Failure)]);
+        let again = record(4, "ada", &[1], &[("wiki", Queued)]);
+        let later = [failed, next, again];
+        let merged = rows(&request, &later, &[]);
+        assert_eq!(
+            shown(&merged),
+            [(Some("zoom"), Success, true), (Some("wiki"), Queued, true)]
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::succession::{Part, part};
+use super::succession::{Part, let_go, part};
 use super::{Application, Engine};
 use crate::auth::Client;
 use crate::claims::{Claim, Held, Mode};
@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) marks: Vec<Mark>,
     /// Tombstones whose link this resource takes over, as they are, and for which application.
     pub(super) takeovers: Vec<(usize, Resource)>,
+    /// Tombstones whose link waited for this resource in vain, and for which application.
+    pub(super) let_go: Vec<(usize, Handle)>,
     /// Everything that this write changes for certain.
     pub(super) wanted: BTreeSet<Claim>,
     /// What it may change beside that, for each application. Where somebody else is at it, it changes nothing there.
@@ -90,6 +92,7 @@ impl Engine {
             facts: Vec::new(),
             marks: Vec::new(),
             takeovers: Vec::new(),
+            let_go: Vec::new(),
             wanted,
             parts: Vec::new(),
             busy: Vec::new(),
@@ -164,6 +167,10 @@ impl Engine {
                 let own = Claim::link(resource.handle, application.plan.name());
                 let others = claims.iter().filter(|claim| **claim != own);
                 prepared.wanted.extend(others.cloned());
+            }
+            if let Some(before) = &prepared.draft.before {
+                let tombstone = let_go(view, application, before, resource)?;
+                prepared.let_go.extend(tombstone.map(|it| (at, it)));
             }
             let free = held.is_some_and(|held| held.covers(&claims));
             prepared.parts.push(claims);

@@ -10,7 +10,7 @@ use crate::provision::link::Link;
 use crate::provision::weigh::Weighed;
 use crate::scim::request::{Verb, Write};
 use crate::scim::{Handle, Kind, Resource};
-use crate::store::{CAUSES, ChangeSet, LinkEdit, Mark, MarkEdit, Put, Stuck};
+use crate::store::{ChangeSet, Lane, LinkEdit, Mark, MarkEdit, Put, Stuck};
 
 impl Engine {
     /// Everything that the write changes, as one set.
@@ -55,35 +55,20 @@ impl Engine {
                 None => left_out,
             });
         }
-        // No request's row may stay open when its mark is gone or has no room for it any more.
         let mut closed = Vec::new();
         let all = self.applications.iter().zip(&prepared.busy).zip(weighed);
         for (at, ((application, busy), mut weighed)) in all.enumerate() {
             if !busy {
                 resource.set_link(application.plan.name(), weighed.link.take());
             }
-            if let Some(standing) = standing(marks, resource.handle, application.plan.name()) {
-                if weighed.mark.is_none() {
-                    record.cause.extend(&standing.cause);
-                } else if let Some(oldest) = standing
-                    .cause
-                    .first()
-                    .filter(|_| standing.cause.len() >= CAUSES)
-                {
-                    let reason = "later changes wait as well; what goes to the application is the last of them";
-                    closed.push(self.superseded(
-                        &resource,
-                        application,
-                        Operation::Update,
-                        reason,
-                        vec![*oldest],
-                    ));
-                }
+            if let Some(standing) = standing(marks, resource.handle, application.plan.name())
+                && weighed.mark.is_none()
+            {
+                // No request's row may stay open when its mark is gone.
+                record.cause.extend(&standing.cause);
             }
-            let open = matches!(
-                weighed.delivery.status,
-                Status::Queued | Status::Unknown | Status::Held | Status::Warning
-            );
+            let status = weighed.delivery.status;
+            let open = status.is_open() || status == Status::Warning;
             // Memberships alone change no link, so that it is not claimed: a turn at the group may be under way.
             let unclaimed = resource.kind == Kind::Group && prepared.parts[at].is_empty();
             if *busy || unclaimed && weighed.mark.is_some() {
@@ -104,6 +89,17 @@ impl Engine {
             let standing = standing(marks, tombstone.handle, application.plan.name());
             closed.extend(self.take_over(&mut change, application, tombstone, standing));
         }
+        let now = self.clock.now();
+        let let_go = prepared.let_go.iter();
+        change
+            .marks
+            .extend(let_go.map(|(at, tombstone)| MarkEdit::Raise {
+                handle: *tombstone,
+                application: self.applications[*at].plan.name().to_owned(),
+                due: now,
+                lane: Lane::Deactivate,
+                caused: false,
+            }));
         // First, because marks name it as their cause.
         change.journal.push(record);
         change.journal.extend(closed);
@@ -242,26 +238,8 @@ impl Engine {
         delivery: Delivery,
         cause: Vec<u64>,
     ) -> Record {
-        Record {
-            sequence: 0,
-            time: self.clock.now(),
-            event: Event::Delivery,
-            client: String::new(),
-            request: String::new(),
-            kind: resource.kind,
-            operation: delivery.operation,
-            user: resource.title().to_owned(),
-            id: resource.id.as_str().to_owned(),
-            status: delivery.status,
-            code: delivery.code.clone(),
-            reason: delivery.reason.clone(),
-            deliveries: vec![delivery],
-            cause,
-            changed: Vec::new(),
-            edges: None,
-            generation: self.generation,
-            hash: String::new(),
-        }
+        let now = self.clock.now();
+        Record::delivered(resource, delivery, cause, now, self.generation)
     }
 }
 

@@ -60,6 +60,29 @@ pub(super) fn part(
     Ok(part)
 }
 
+/// The deleted user whose account waited for this one to take it over, which it does not any more.
+pub(super) fn let_go(
+    view: &View,
+    application: &Application,
+    before: &Resource,
+    after: &Resource,
+) -> Result<Option<Handle>, Fault> {
+    let name = application.plan.name();
+    let waited = |user: &Resource| {
+        takes_over(user, name)
+            .then(|| plan::account_key(&application.plan, user))
+            .flatten()
+    };
+    let Some(account) = waited(before) else {
+        return Ok(None);
+    };
+    if waited(after).as_ref() == Some(&account) {
+        return Ok(None);
+    }
+    let orphan = orphan(view, application, &account)?;
+    Ok(orphan.map(|(tombstone, _)| tombstone.handle))
+}
+
 /// Who was imported and is nobody's takes nothing: nothing is planned for them.
 fn takes_over(user: &Resource, application: &str) -> bool {
     user.kind == Kind::User

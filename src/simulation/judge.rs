@@ -7,6 +7,7 @@ use super::server::There;
 use super::world::World;
 use crate::clock::Timestamp;
 use crate::journal::record::Event;
+use crate::journal::report::Query;
 use crate::policy::assignment::Assigned;
 use crate::provision::link::{Link, State};
 use crate::scim::{Handle, Kind};
@@ -225,6 +226,7 @@ impl World {
                 other => self.breaks(format!("record {sequence} cannot be read: {other:?}")),
             }
         }
+        self.judge_rows(view);
         let mut acknowledged: BTreeMap<String, usize> = BTreeMap::new();
         for request in std::mem::take(&mut self.acknowledged) {
             *acknowledged.entry(request).or_default() += 1;
@@ -235,6 +237,40 @@ impl World {
                 self.breaks(format!(
                     "{request} was acknowledged {times} times and is in the journal {there} times"
                 ));
+            }
+        }
+    }
+}
+
+impl World {
+    /// A request whose end the report does not know yet has a mark that will settle it.
+    fn judge_rows(&mut self, view: &View) {
+        let mut waited = BTreeSet::new();
+        let mut from = Some(Handle(0));
+        while let Some(start) = from {
+            let page = view.everybody(start, 100, |it| {
+                let marks = view.marks(it.handle)?;
+                let causes = marks.into_iter().flat_map(|mark| {
+                    let named = move |cause| (mark.application.clone(), cause);
+                    mark.cause.into_iter().map(named)
+                });
+                waited.extend(causes);
+                Ok(())
+            });
+            from = page.unwrap_or_default();
+        }
+        let all = Query {
+            limit: usize::MAX,
+            ..Query::default()
+        };
+        let rows = view.journal(&all).unwrap_or_default();
+        for row in rows.iter().filter(|row| row.status.is_open()) {
+            // What a sweep had done, and nobody asked for, is told as it was.
+            let Some(application) = row.application.clone().filter(|_| !row.client.is_empty()) else {
+                continue;
+            };
+            if !waited.contains(&(application, row.sequence)) {
+                self.breaks(format!("nobody settles it any more: {row:?}"));
             }
         }
     }

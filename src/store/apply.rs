@@ -403,14 +403,21 @@ fn perform(
         generations.extend(change_mark(transaction, edit, first_sequence)?);
     }
     for edit in &set.marks {
-        if let MarkEdit::Clear {
-            handle,
-            application,
-            ..
-        } = edit
-        {
-            transaction.settle_causes(*handle, application, &set.journal)?;
-            erase_spent(transaction, *handle)?;
+        match edit {
+            MarkEdit::Clear {
+                handle,
+                application,
+                ..
+            } => {
+                transaction.settle_causes(*handle, application, &set.journal)?;
+                erase_spent(transaction, *handle)?;
+            }
+            MarkEdit::Set {
+                handle,
+                application,
+                ..
+            } => transaction.keep_causes(*handle, application, &set.journal)?,
+            MarkEdit::Raise { .. } | MarkEdit::Stick { .. } => {}
         }
     }
     transaction.mark_rescoped(set.bulk)?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Fault;
-use crate::journal::record::Record;
+use crate::journal::record::{Delivery, Event, Operation, Record, Status};
 use crate::scim::Handle;
 #[cfg(test)]
 use crate::simulation::{Bug, planted};
@@ -15,8 +15,8 @@ use super::tables::{self, MARKS, Seal, Trouble};
 use super::transaction::{Transaction, from_json, json};
 use super::view::View;
 
-/// Requests that a mark remembers; the oldest are forgotten, and who sets the mark closes their rows in the report.
-pub const CAUSES: usize = 8;
+/// Requests that a mark remembers; the oldest are forgotten, and their rows in the report closed.
+const CAUSES: usize = 8;
 
 const LANES: [Lane; 4] = [Lane::Deactivate, Lane::Create, Lane::Update, Lane::Group];
 
@@ -101,7 +101,7 @@ impl Transaction<'_> {
                 }
                 let mut cause = before.map(|row| row.cause).unwrap_or_default();
                 cause.extend(sequence.filter(|_| *caused));
-                cause.drain(..cause.len().saturating_sub(CAUSES));
+                self.supersede(*handle, application, &mut cause)?;
                 let generation = self.head.next_generation;
                 self.head.next_generation = generation.saturating_add(1);
                 let row = Row {
@@ -226,6 +226,73 @@ impl Transaction<'_> {
             self.put_mark(&key, Some(json(&row)?))?;
         }
         Ok(generation)
+    }
+
+    /// A mark that stays waits for what an exchange has left open, though so much was asked for meanwhile that it was
+    /// forgotten: no request's row stays open without a mark that will settle it.
+    pub(super) fn keep_causes(
+        &mut self,
+        handle: Handle,
+        application: &str,
+        records: &[Record],
+    ) -> Result<(), Trouble> {
+        let caused =
+            |record: &&Record| record.event == Event::Delivery && !record.cause.is_empty();
+        let mut caused = records.iter().filter(caused).peekable();
+        if caused.peek().is_none() {
+            return Ok(());
+        }
+        let id = self.row(handle, |row| row.id.to_owned())?;
+        let here = |record: &&Record| {
+            let mut deliveries = record.deliveries.iter();
+            id.as_ref() == Some(&record.id) && deliveries.any(|it| it.application == application)
+        };
+        let left = caused.filter(here).flat_map(|record| &record.cause);
+        let key = keys::mark(handle, application);
+        let Some(bytes) = self.mark(&key)? else {
+            return Ok(());
+        };
+        let mut row: Row = from_json(&bytes)?;
+        let before = row.cause.clone();
+        row.cause.extend(left);
+        row.cause.sort_unstable();
+        row.cause.dedup();
+        self.supersede(handle, application, &mut row.cause)?;
+        if row.cause != before {
+            self.put_mark(&key, Some(json(&row)?))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the oldest of the requests that a mark settles where they are too many: no row of one stays open.
+    fn supersede(
+        &mut self,
+        handle: Handle,
+        application: &str,
+        cause: &mut Vec<u64>,
+    ) -> Result<(), Trouble> {
+        let forgotten = cause.len().saturating_sub(CAUSES);
+        let forgotten: Vec<u64> = cause.drain(..forgotten).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let Some(resource) = self.resource(handle)? else {
+            return Ok(());
+        };
+        let link = resource.link(application);
+        let reason = "later changes wait as well; what goes to the application is the last of them";
+        let delivery = Delivery {
+            application: application.to_owned(),
+            operation: Operation::Update,
+            remote_id: link.and_then(|link| link.remote_id.clone()),
+            status: Status::Skipped,
+            code: Some(String::from("superseded")),
+            reason: Some(String::from(reason)),
+            calls: Vec::new(),
+        };
+        let (time, generation) = (self.head.last_time, self.in_force()?.generation);
+        let record = Record::delivered(&resource, delivery, forgotten, time, generation);
+        self.append(&mut [record]).map(drop)
     }
 
     /// A mark that was raised since it was read stays for what came since: the requests that these records settle have

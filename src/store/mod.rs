@@ -58,7 +58,7 @@ pub use configured::{Configuration, Configured, InForce};
 pub use front::{Statistics, Store};
 pub use import::{Clash, Counted, Import};
 pub use manifest::Manifest;
-pub use marks::{CAUSES, LaneCount};
+pub use marks::LaneCount;
 pub use open::{OpenError, Options};
 pub use policies::Binding;
 pub use queue::Place;

@@ -174,6 +174,8 @@ async fn kill_nine_loses_nothing_doubles_nobody_and_hides_no_operation() {
                 }
             }
         }
+        let kept = folder.keep();
+        println!("the file is kept in {}", kept.display());
         panic!(
             "not settled within {SETTLED:?}: {} accounts differ, rows are open: {}",
             wrong.len(),

@@ -343,7 +343,12 @@ impl House {
                     return;
                 }
                 drop(view);
-                committed.changed().await.expect("the store lives");
+                // A call whose turn the pace has not granted yet waits for the clock, which stands still here.
+                let stands = tokio::time::sleep(Duration::from_millis(50));
+                tokio::select! {
+                    changed = committed.changed() => changed.expect("the store lives"),
+                    () = stands => self.clock.advance(Duration::from_millis(1)),
+                }
             }
         };
         if tokio::time::timeout(PATIENCE, wait).await.is_err() {

@@ -11,6 +11,7 @@ use usher::journal::record::Status;
 use usher::journal::report::Query;
 use usher::provision::call::Method;
 use usher::sandbox::{Fault, Options, Sandbox, What};
+use usher::store::Key;
 
 use crate::house::{Answer, House, PATIENCE, Plan};
 use crate::several::one_more;
@@ -278,6 +279,51 @@ async fn who_came_back_before_the_removal_came_through_stays() {
         call.method == "DELETE" || call.method == "POST" || call.body.as_ref().is_some_and(removes)
     });
     assert_eq!(removal, None, "taken away, and made again");
+}
+
+/// A deleted user's account waits for the turn of the new one, who is deleted before it: it waits no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_waits_for_nobody_who_is_gone() {
+    let two = Two::with("queued", "[application.users]\non_delete = \"deactivate\"").await;
+    let id = two.create().await;
+    two.quiet().await;
+    let there = two.house.sandbox.state();
+    there.fail_next(Fault {
+        calls: 1,
+        matching: None,
+        what: What::Hold,
+    });
+    let before = there.calls().len();
+    two.ask("DELETE", &format!("/Users/{id}"), None)
+        .await
+        .expect(204);
+    two.soon("the call that hangs", |it| {
+        it.house.sandbox.state().calls().len() > before
+    })
+    .await;
+    let removal = || {
+        let engine = two.house.serving.gateway.engine().expect("it is open");
+        let view = engine.store.view().expect("a view");
+        let orphan = Key::Orphan {
+            application: "zoom",
+            account: NAME,
+        };
+        let orphan = view.find(&orphan).expect("a view").expect("a link");
+        view.mark(orphan, "zoom").expect("a view").expect("a mark")
+    };
+    let again = two.create().await;
+    let first = removal();
+    two.ask("DELETE", &format!("/Users/{again}"), None)
+        .await
+        .expect(204);
+    let said = removal();
+    assert!(
+        said.generation > first.generation && said.due <= two.house.clock.now(),
+        "{said:?}"
+    );
+    two.in_time().await;
+    assert_eq!(is_active(&two.house.sandbox), Some(false));
+    assert_eq!(two.called(Method::Post, "/Users"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

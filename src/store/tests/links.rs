@@ -3,6 +3,8 @@
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
 use super::*;
+use crate::journal::record::Status;
+use crate::journal::report::Query;
 use crate::journal::report::tests::record;
 use crate::store::keys::tag;
 use crate::store::tables::KEYS;
@@ -227,6 +229,69 @@ fn a_raised_mark_remembers_what_was_not_settled_yet() {
         (stands.cause.as_slice(), stands.due),
         (&[2][..], Timestamp(3))
     );
+}
+
+/// So much is asked for while an exchange is under way that the mark has no room for what the exchange is about.
+#[test]
+fn no_request_stays_open_without_a_mark_that_waits_for_it() {
+    let store = inline();
+    let ada = minted(&store, "ada");
+    create(&store, &ada);
+    let id = ada.id.as_str();
+    let asked = |mut edit: MarkEdit| {
+        if let MarkEdit::Set { caused, .. } | MarkEdit::Raise { caused, .. } = &mut edit {
+            *caused = true;
+        }
+        let request = record(0, id, &[], &[("zoom", Status::Queued)]);
+        let set = ChangeSet {
+            journal: vec![request],
+            ..marked(edit)
+        };
+        commit(&store, set).expect("asked").first_sequence
+    };
+    let ended = |edit: MarkEdit, cause: &[u64], status| {
+        let set = ChangeSet {
+            journal: vec![record(0, id, cause, &[("zoom", status)])],
+            ..marked(edit)
+        };
+        commit(&store, set).expect("ended");
+    };
+    // Requests whose row in the report is open, and those that the mark waits for: the same, always.
+    let open = || {
+        let view = store.view().expect("view");
+        let query = Query {
+            limit: 100,
+            ..Query::default()
+        };
+        let rows = view.journal(&query).expect("a report");
+        let open = rows.iter().filter(|row| row.status.is_open());
+        let mut open: Vec<u64> = open.map(|row| row.sequence).collect();
+        open.reverse();
+        let mark = mark(&store, &ada);
+        assert_eq!(open, mark.map(|mark| mark.cause).unwrap_or_default());
+        open
+    };
+    let first = asked(set(&ada, 2, None));
+    let read = mark(&store, &ada).expect("stands");
+    assert_eq!(open(), [first]);
+    for more in 1..=9 {
+        asked(raised(&ada));
+        assert_eq!(open().len(), 8.min(more + 1));
+    }
+    assert!(!open().contains(&first), "no room");
+    // The exchange does not know that, and nobody knows how it ended.
+    ended(set(&ada, 9, Some(read.generation)), &read.cause, Status::Unknown);
+    assert_eq!(open().len(), 8);
+    // A few fail, and one settles all of them.
+    let read = mark(&store, &ada).expect("stands");
+    ended(set(&ada, 9, Some(read.generation)), &read.cause, Status::Queued);
+    assert_eq!(open().len(), 8);
+    asked(raised(&ada));
+    ended(set(&ada, 9, Some(read.generation)), &read.cause, Status::Unknown);
+    let read = mark(&store, &ada).expect("stands");
+    assert_eq!(open(), read.cause);
+    ended(clear(&ada, read.generation), &read.cause, Status::Success);
+    assert_eq!(open(), [0_u64; 0]);
 }
 
 #[test]
