@@ -11,7 +11,7 @@ use crate::claims::Held;
 use crate::clock::Timestamp;
 use crate::config::shape::{DeliveryMode, Mode, OutOfScope, WhenUnavailable};
 use crate::error::Fault;
-use crate::journal::record::{CallRecord, Operation, Status};
+use crate::journal::record::{CallRecord, Delivery, Operation, Status};
 use crate::policy::scope::REFUSED;
 use crate::provision::call::Class;
 use crate::provision::exchange::Outcome;
@@ -213,7 +213,11 @@ impl Engine {
                 );
                 let mut record = self.record(asked, Some(&prepared.draft), Status::Failure);
                 record.code = line.delivery.code.clone();
-                record.deliveries = vec![line.delivery];
+                // Nothing is kept of it: it does not wait for anything, whatever came in between.
+                record.deliveries = vec![Delivery {
+                    status: Status::Failure,
+                    ..line.delivery
+                }];
                 let change = ChangeSet {
                     journal: vec![record],
                     settles,

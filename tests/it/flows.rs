@@ -1038,7 +1038,7 @@ async fn refuse_answers_503_where_nothing_was_sent_and_keeps_nothing() {
         .id();
     let House {
         sandbox,
-        serving: _serving,
+        serving,
         knock,
         ..
     } = house;
@@ -1055,6 +1055,17 @@ async fn refuse_answers_503_where_nothing_was_sent_and_keeps_nothing() {
         knock.ask("GET", "/Users", None).await.body["totalResults"],
         1
     );
+    // Nor does the report say that anything of it waits.
+    let engine = serving.gateway.engine().expect("it is open");
+    let late = Query {
+        user_prefix: Some(String::from("late@x.example")),
+        limit: 10,
+        ..Query::default()
+    };
+    let rows = engine.store.view().expect("a view").journal(&late);
+    let rows = rows.expect("a report");
+    let statuses: Vec<Status> = rows.iter().map(|row| row.status).collect();
+    assert_eq!(statuses, [Status::Failure; 2], "{rows:?}");
     // A removal is always committed, whatever the application answers.
     knock
         .ask("DELETE", &format!("/Users/{id}"), None)
