@@ -274,7 +274,13 @@ impl Engine {
             };
             let decision = decide(&view, application, &resource, now)?;
             let decision = decision.as_ref();
-            slice.removals += u64::from(counts(application, &resource, decision, now));
+            // Whose account is being made, and who is not to have one, loses it next.
+            let made = busy.contains(&resource.handle)
+                && resource.kind == Kind::User
+                && resource.link(name).is_none()
+                && decision.is_none_or(|decision| decision.act == Act::Nothing);
+            let removed = made || counts(application, &resource, decision, now);
+            slice.removals += u64::from(removed);
             let needs = needs(application, sweep, &resource, mark.as_ref(), decision, now);
             match needs {
                 Needs::Link => slice.links.push(resource.handle),

@@ -266,7 +266,8 @@ impl World {
         let rows = view.journal(&all).unwrap_or_default();
         for row in rows.iter().filter(|row| row.status.is_open()) {
             // What a sweep had done, and nobody asked for, is told as it was.
-            let Some(application) = row.application.clone().filter(|_| !row.client.is_empty()) else {
+            let Some(application) = row.application.clone().filter(|_| !row.client.is_empty())
+            else {
                 continue;
             };
             if !waited.contains(&(application, row.sequence)) {

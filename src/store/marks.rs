@@ -236,8 +236,7 @@ impl Transaction<'_> {
         application: &str,
         records: &[Record],
     ) -> Result<(), Trouble> {
-        let caused =
-            |record: &&Record| record.event == Event::Delivery && !record.cause.is_empty();
+        let caused = |record: &&Record| record.event == Event::Delivery && !record.cause.is_empty();
         let mut caused = records.iter().filter(caused).peekable();
         if caused.peek().is_none() {
             return Ok(());

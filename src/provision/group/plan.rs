@@ -67,7 +67,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Whether carrying it out changes the group's row: then nobody else may.
+    /// Whether carrying it out may change the group's link, and not its memberships alone.
     #[must_use]
     pub fn relinks(&self, group: &Resource, application: &Application) -> bool {
         self.link.as_ref() != group.link(application.name())

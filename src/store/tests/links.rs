@@ -280,14 +280,26 @@ fn no_request_stays_open_without_a_mark_that_waits_for_it() {
     }
     assert!(!open().contains(&first), "no room");
     // The exchange does not know that, and nobody knows how it ended.
-    ended(set(&ada, 9, Some(read.generation)), &read.cause, Status::Unknown);
+    ended(
+        set(&ada, 9, Some(read.generation)),
+        &read.cause,
+        Status::Unknown,
+    );
     assert_eq!(open().len(), 8);
     // A few fail, and one settles all of them.
     let read = mark(&store, &ada).expect("stands");
-    ended(set(&ada, 9, Some(read.generation)), &read.cause, Status::Queued);
+    ended(
+        set(&ada, 9, Some(read.generation)),
+        &read.cause,
+        Status::Queued,
+    );
     assert_eq!(open().len(), 8);
     asked(raised(&ada));
-    ended(set(&ada, 9, Some(read.generation)), &read.cause, Status::Unknown);
+    ended(
+        set(&ada, 9, Some(read.generation)),
+        &read.cause,
+        Status::Unknown,
+    );
     let read = mark(&store, &ada).expect("stands");
     assert_eq!(open(), read.cause);
     ended(clear(&ada, read.generation), &read.cause, Status::Success);
