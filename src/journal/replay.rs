@@ -300,6 +300,11 @@ impl Course {
         }
     }
 
+    /// It was created and not seen since, and nothing else is to be done about it.
+    fn is_unseen(&self) -> bool {
+        self.pending.is_none() && self.code.as_deref() == Some("unseen")
+    }
+
     /// What still waits at the end is what was to be done.
     fn close(&mut self) {
         self.deeds.extend(self.pending);

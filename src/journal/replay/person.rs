@@ -7,7 +7,7 @@ use super::account::{attributes, before};
 use super::belonging::{Belonging, Unclear};
 use super::case::Case;
 use super::past::{Past, is_kept};
-use super::place::{Moved, Place, assigned, is_inactive, is_taken_over};
+use super::place::{Moved, Place, Waiting, assigned, is_inactive, is_superseded, is_taken_over};
 use super::{Course, Deed, Different, Differs, Event, Line, Tally, Unsaid, wrote};
 use crate::clock::Timestamp;
 use crate::config::shape::OutOfScope;
@@ -66,6 +66,7 @@ impl<'a> Person<'a> {
             then: Course::default(),
             now: Course::default(),
             unsaid: None,
+            waiting: Vec::new(),
         });
         let places = places.collect();
         let user = Resource {
@@ -99,6 +100,9 @@ impl<'a> Person<'a> {
         self.pass(record.time);
         for delivery in &record.deliveries {
             let named = |case: &Case<'_>| case.new.name() == delivery.application;
+            if self.only_looks(record, delivery) {
+                return;
+            }
             let course = match self.cases.iter().position(named) {
                 Some(at) => self.places.get_mut(at).map(|place| &mut place.then),
                 None => Some(self.others.entry(delivery.application.clone()).or_default()),
@@ -119,9 +123,22 @@ impl<'a> Person<'a> {
         }
     }
 
+    /// Whether a worker only wanted to see an account that was made before, and did not come to it.
+    fn only_looks(&self, record: &Record, delivery: &Delivery) -> bool {
+        let named = |case: &Case<'_>| case.new.name() == delivery.application;
+        let at = self.cases.iter().position(named);
+        let place = at.and_then(|at| self.places.get(at));
+        record.event == record::Event::Delivery
+            && delivery.operation == Operation::Update
+            && delivery.status.is_open()
+            && !wrote(delivery)
+            && place.is_some_and(|place| place.then.is_unseen())
+    }
+
     /// A client's write that was kept.
     fn write(&mut self, record: &Record) {
         self.seen = record.sequence;
+        self.waits(record);
         if !record.client.is_empty() && record.code.as_deref() != Some("undo") {
             record.client.clone_into(&mut self.user.owner);
         }
@@ -152,6 +169,23 @@ impl<'a> Person<'a> {
         }
     }
 
+    /// Which applications a write waits for, before it changes anything.
+    fn waits(&mut self, record: &Record) {
+        for (at, place) in self.places.iter_mut().enumerate() {
+            let Some(then) = then(record, self.cases, at) else {
+                continue;
+            };
+            place.settled(record, then);
+            if then.status.is_open() {
+                place.waiting.push(Waiting {
+                    sequence: record.sequence,
+                    before: self.user.clone(),
+                    unknown: self.unknown.clone(),
+                });
+            }
+        }
+    }
+
     /// A client's write that an application refused, so that it was not kept: what stands is as before.
     fn refuse(&mut self, record: &Record) {
         let (user, unknown) = (self.user.clone(), self.unknown.clone());
@@ -177,6 +211,14 @@ impl<'a> Person<'a> {
         let Some(at) = self.cases.iter().position(named) else {
             return;
         };
+        let mut overtaken = None;
+        if let Some(place) = self.places.get_mut(at) {
+            overtaken = place.overtaken(record, delivery).cloned();
+            place.settled(record, delivery);
+        }
+        if is_superseded(delivery) {
+            return;
+        }
         let done = wrote(delivery) && record.cause.is_empty();
         if let Some(place) = self.places.get_mut(at).filter(|_| done) {
             // No request asked for it: the account was not as it was left there, which the journal does not tell otherwise.
@@ -186,7 +228,17 @@ impl<'a> Person<'a> {
                 _ => {}
             }
         }
+        let Some(Waiting {
+            before, unknown, ..
+        }) = overtaken
+        else {
+            self.step(at, record.time, Some(delivery));
+            return;
+        };
+        let now = std::mem::replace(&mut self.user, before);
+        let unknown_now = std::mem::replace(&mut self.unknown, unknown);
         self.step(at, record.time, Some(delivery));
+        (self.user, self.unknown) = (now, unknown_now);
     }
 
     /// Takes what groups gave and took up to a record, and before `until`.
@@ -421,6 +473,7 @@ impl<'a> Person<'a> {
                 then,
                 now,
                 unsaid: None,
+                waiting: Vec::new(),
             };
             tell(tally, &name, &place, Vec::new());
         }

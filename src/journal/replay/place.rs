@@ -1,6 +1,8 @@
 //! One person's account in one application, on the way through their records: what a record shows of it, and what a plan
 //! comes to.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::account::carried;
@@ -9,11 +11,12 @@ use super::case::Case;
 use super::{Course, Deed, Event, wrote};
 use crate::clock::Timestamp;
 use crate::config::shape::Mode;
-use crate::journal::record::{Delivery, Operation, Status};
+use crate::journal::record::{Delivery, Operation, Record, Status};
 use crate::mapping::Giving;
 use crate::policy::assignment::Assigned;
 use crate::provision::link::{Link, Origin, State};
 use crate::provision::plan::{Act, Decision};
+use crate::scim::Resource;
 
 /// One application's side of it.
 #[derive(Debug)]
@@ -34,6 +37,18 @@ pub(super) struct Place {
     pub(super) then: Course,
     pub(super) now: Course,
     pub(super) unsaid: Option<String>,
+    /// Requests that wait for a worker, the oldest first.
+    pub(super) waiting: Vec<Waiting>,
+}
+
+/// A request that waits for a worker.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) sequence: u64,
+    /// The person as they were before it.
+    pub(super) before: Resource,
+    /// Attributes of them that are not known there.
+    pub(super) unknown: BTreeSet<String>,
 }
 
 /// A group gave them scope, or took it.
@@ -45,6 +60,23 @@ pub(super) struct Moved {
 }
 
 impl Place {
+    /// The first request that a worker's turn did not know of: it came when the turn was under way, so that its record
+    /// stands before the turn's.
+    pub(super) fn overtaken(&self, turn: &Record, delivery: &Delivery) -> Option<&Waiting> {
+        // What a person says of a link is said of it as it is.
+        let called = !delivery.calls.is_empty() || delivery.status == Status::Unknown;
+        let mut waiting = self.waiting.iter().filter(|_| called);
+        waiting.find(|waiting| !turn.cause.contains(&waiting.sequence))
+    }
+
+    /// What a record settles waits no longer.
+    pub(super) fn settled(&mut self, record: &Record, delivery: &Delivery) {
+        if !delivery.status.is_open() {
+            self.waiting
+                .retain(|waiting| !record.cause.contains(&waiting.sequence));
+        }
+    }
+
     /// Takes the account to be as a record shows it, while nothing else was done here than there: what became of a call
     /// whose answer was lost, or was done there by somebody else, shows in no other way.
     pub(super) fn agree(
@@ -184,6 +216,11 @@ pub(super) fn is_away(delivery: &Delivery) -> bool {
 /// Whether a new user of the same name has taken the account of somebody deleted over.
 pub(super) fn is_taken_over(delivery: &Delivery) -> bool {
     delivery.operation == Operation::Delete && delivery.code.as_deref() == Some("superseded")
+}
+
+/// Whether it says only that requests wait no longer, because later ones do.
+pub(super) fn is_superseded(delivery: &Delivery) -> bool {
+    delivery.operation != Operation::Delete && delivery.code.as_deref() == Some("superseded")
 }
 
 /// Whether something went, or was to go.

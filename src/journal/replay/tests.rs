@@ -253,6 +253,72 @@ fn an_application_answers_as_it_did() {
     assert_eq!(now, [Deed::Deactivate]);
 }
 
+/// A turn is planned when it begins, and written when it ends: what was asked for meanwhile stands before it.
+#[test]
+fn what_overtakes_a_turn_follows_it() {
+    use Operation::{Create, Deactivate, Delete, Update};
+    let waits = |operation| delivery(operation, Status::Queued, "queued");
+    let done = |operation| delivery(operation, Status::Success, "");
+    let (a, b, none) = (user("A"), user("B"), json!({}));
+    let mut lost = delivery(Create, Status::Unknown, "interrupted");
+    lost.calls.clear();
+    for (first, second) in [(Status::Success, Update), (Status::Unknown, Update)] {
+        let turn = match first {
+            Status::Success => done(Create),
+            _ => lost.clone(),
+        };
+        let mut overtaken = vec![
+            write(1, Create, (&none, &a), waits(Create)),
+            write(2, Update, (&a, &b), waits(Create)),
+            worker(3, &[1], turn),
+        ];
+        if first == Status::Unknown {
+            overtaken.push(worker(4, &[1, 2], done(Create)));
+        } else {
+            overtaken.push(worker(4, &[2], done(second)));
+        }
+        is_same(&run(&application(""), &overtaken, present(&b)));
+    }
+    // A worker wants to see what was made, and the application is away again.
+    let mut away = delivery(Update, Status::Queued, "unavailable");
+    away.calls = delivery(Update, Status::Success, "").calls;
+    away.calls[0].method = String::from("GET");
+    let looked = [
+        write(1, Create, (&none, &a), waits(Create)),
+        worker(2, &[1], delivery(Create, Status::Success, "unseen")),
+        worker(3, &[1], away.clone()),
+    ];
+    is_same(&run(&application(""), &looked, present(&a)));
+    let mut more = looked.to_vec();
+    more.push(write(4, Update, (&a, &b), waits(Update)));
+    more.push(worker(5, &[1, 4], away));
+    is_same(&run(&application(""), &more, present(&b)));
+    let out = application("authorized_domains = [\"other.example\"]");
+    let told = run(&out, &more, present(&b));
+    let then = vec![Deed::Create, Deed::Update];
+    assert_eq!(sides(&told), Some((then, vec![])));
+    // Nobody has to be there when the account is made.
+    let gone = [
+        write(1, Create, (&none, &a), waits(Create)),
+        write(2, Delete, (&a, &none), waits(Create)),
+        worker(3, &[1], done(Create)),
+        worker(4, &[2], done(Deactivate)),
+    ];
+    let keeps = application("[application.users]\non_delete = \"deactivate\"");
+    is_same(&run(&keeps, &gone, Present::default()));
+    // What says that a request waits for a later one is no turn.
+    let mut closed = delivery(Update, Status::Skipped, "superseded");
+    closed.remote_id = None;
+    let words = [
+        write(1, Create, (&none, &a), done(Create)),
+        write(2, Update, (&a, &b), waits(Update)),
+        worker(3, &[2], closed),
+        write(4, Update, (&b, &a), waits(Update)),
+        worker(5, &[4], delivery(Update, Status::Success, "unchanged")),
+    ];
+    is_same(&run(&application(""), &words, present(&a)));
+}
+
 #[test]
 fn what_falls_due_later_is_done_in_its_time() {
     let (a, none) = (user("A"), json!({}));
