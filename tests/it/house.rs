@@ -343,11 +343,12 @@ impl House {
                     return;
                 }
                 drop(view);
-                // A call whose turn the pace has not granted yet waits for the clock, which stands still here.
+                // The clock stands still here. Whoever waits for it (for the pace, or because a call was cut when the clock
+                // was moved) would wait for ever.
                 let stands = tokio::time::sleep(Duration::from_millis(50));
                 tokio::select! {
                     changed = committed.changed() => changed.expect("the store lives"),
-                    () = stands => self.clock.advance(Duration::from_millis(1)),
+                    () = stands => self.clock.advance(Duration::from_millis(100)),
                 }
             }
         };
