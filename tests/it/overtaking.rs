@@ -409,3 +409,107 @@ async fn who_is_called_at_once_is_waited_for_and_not_for_longer() {
     two.in_time().await;
     assert!(shows(&two.house.sandbox, "Ada C") && shows(&two.wiki, "Ada C"));
 }
+
+/// What is under way ends in time: the client's own call is made while it waits, and it hears how that went.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_called_at_once_is_called_when_the_other_has_ended() {
+    let two = Two::with("immediate", "").await;
+    let id = two.create().await;
+    two.quiet().await;
+    two.hang(Method::Put, "/Users");
+    let path = format!("/Users/{id}");
+    let body = |display: &str| json!({"schemas": [PATCH], "Operations": [{"op": "replace", "path": "displayName", "value": display}]});
+    let first = two
+        .house
+        .ask_in_time("PATCH", &path, Some(&body("Ada B")))
+        .await;
+    first.expect(200);
+    let state = two.house.sandbox.state();
+    state.fail_next(Fault {
+        calls: 1,
+        matching: Some((Method::Get, String::from("/Users"))),
+        what: What::Delay(2_000),
+    });
+    let reads = two.called(Method::Get, "/Users");
+    let worker = async {
+        while two.called(Method::Get, "/Users") == reads {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            two.house.clock.advance(Duration::from_millis(100));
+        }
+    };
+    let worker = tokio::time::timeout(PATIENCE, worker).await;
+    worker.expect("the worker reads the account back");
+    // From here on the clock moves once.
+    let last = body("Ada C");
+    let mut second = std::pin::pin!(two.house.ask("PATCH", &path, Some(&last)));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+    assert!(early.is_err(), "it waits for the worker's exchange");
+    two.house.clock.advance(Duration::from_secs(2));
+    let second = tokio::time::timeout(PATIENCE, second).await;
+    second.expect("an answer").expect(200);
+    assert!(shows(&two.house.sandbox, "Ada C"), "before it is answered");
+    let rows = two.house.report(Query {
+        application: Some(String::from("zoom")),
+        ..Query::default()
+    });
+    let last = &rows[0];
+    assert_eq!((last.status, last.settled), (Status::Success, None));
+    assert!(!last.calls.is_empty(), "{last:?}");
+}
+
+/// A group's turn comes to nothing, and was overtaken: what was said meanwhile is not put off with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_overtakes_a_groups_turn_that_fails_is_not_put_off() {
+    let two = Two::with("queued", "[application.groups]\npush = [\"*\"]").await;
+    let id = two.create().await;
+    let body = json!({"schemas": [GROUP], "displayName": "Staff"});
+    let group = two.ask("POST", "/Groups", Some(&body)).await.expect(201);
+    two.quiet().await;
+    let path = format!("/Groups/{}", group.id());
+    let changes = async |operation: Value| {
+        let body = json!({"schemas": [PATCH], "Operations": [operation]});
+        let answer = two.ask("PATCH", &path, Some(&body)).await;
+        assert!(answer.status < 300, "{answer:?}");
+    };
+    let mark = || {
+        let engine = two.house.serving.gateway.engine().expect("it is open");
+        let view = engine.store.view().expect("a view");
+        let key = Key::Id(usher::scim::Kind::Group, &group.id());
+        let handle = view.find(&key).expect("a view").expect("the group");
+        view.mark(handle, "zoom").expect("a view")
+    };
+    for (at, overtaking) in [
+        json!({"op": "add", "path": "members", "value": [{"value": id}]}),
+        json!({"op": "replace", "path": "displayName", "value": "Hands"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // It is never answered, and cut after half a minute.
+        two.house.sandbox.state().fail_next(Fault {
+            calls: 1,
+            matching: Some((Method::Patch, String::from("/Groups"))),
+            what: What::Hold,
+        });
+        let before = two.called(Method::Patch, "/Groups");
+        changes(json!({"op": "replace", "path": "displayName", "value": format!("Crew {at}")}))
+            .await;
+        two.hangs(Method::Patch, "/Groups", before).await;
+        changes(overtaking).await;
+        let overtook = mark().expect("a mark").generation;
+        let fails = async {
+            while mark().is_some_and(|mark| mark.generation == overtook) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                two.house.clock.advance(Duration::from_secs(1));
+            }
+        };
+        let fails = tokio::time::timeout(PATIENCE, fails).await;
+        fails.expect("the turn ends");
+        let put_off = mark().is_some_and(|mark| mark.due > two.house.clock.now());
+        assert!(!put_off, "{:?}", mark());
+        two.in_time().await;
+        let title = ["Crew 0", "Hands"][at];
+        let there = two.house.sandbox.state().group(title);
+        assert_eq!(there.map(|(_, members)| members.len()), Some(1));
+    }
+}
