@@ -91,8 +91,8 @@ impl Query {
     }
 }
 
-/// The rows of a record. `later`: the deliveries that name it as their cause, oldest first. `causes`: the requests
-/// that it names as its own.
+/// The rows of a record. `later`: the deliveries that name it as their cause, oldest first. `causes`: what it names as
+/// its own.
 #[must_use]
 pub fn rows(record: &Record, later: &[Record], causes: &[Record]) -> Vec<Row> {
     match record.event {
@@ -106,16 +106,22 @@ pub fn rows(record: &Record, later: &[Record], causes: &[Record]) -> Vec<Row> {
             .deliveries
             .iter()
             .filter(|delivery| !causes.iter().any(|cause| settles(record, delivery, cause)))
-            .map(|delivery| row(record, Some(delivery)))
+            .map(|delivery| settled(record, delivery, later))
             .collect(),
         Event::Members => Vec::new(),
     }
 }
 
+/// Whether a record may have its end in a later one: a client's request, or what a worker began by itself.
+#[must_use]
+pub fn asks(record: &Record) -> bool {
+    record.event == Event::Request || record.event == Event::Delivery && record.cause.is_empty()
+}
+
 /// Whether a delivery shows up in the row of `request` instead of in one of its own.
 fn settles(record: &Record, delivery: &Delivery, request: &Record) -> bool {
     record.cause.contains(&request.sequence)
-        && request.event == Event::Request
+        && asks(request)
         && request.id == record.id
         && request
             .deliveries
@@ -135,7 +141,12 @@ fn settled(request: &Record, asked: &Delivery, later: &[Record]) -> Row {
         let opens = |delivery: &&Delivery| {
             record.event == Event::Request && delivery.status.is_open() && !row.status.is_open()
         };
-        if let Some(delivery) = found.filter(|delivery| !opens(delivery)) {
+        // What has ended was not superseded, though its mark still remembered it.
+        let late = |delivery: &&Delivery| {
+            delivery.code.as_deref() == Some("superseded") && !row.status.is_open()
+        };
+        let found = found.filter(|delivery| !opens(delivery) && !late(delivery));
+        if let Some(delivery) = found {
             row.settled = Some(record.time);
             row.status = delivery.status;
             row.code.clone_from(&delivery.code);
@@ -287,6 +298,35 @@ pub(crate) mod tests {
         assert_eq!(
             shown(&merged),
             [(Some("zoom"), Success, true), (Some("wiki"), Queued, true)]
+        );
+    }
+
+    #[test]
+    fn what_a_worker_began_by_itself_has_its_end_too() {
+        use Status::{Held, Queued, Success};
+        let mut held = record(1, "ada", &[0], &[("zoom", Held)]);
+        held.cause.clear();
+        let mut released = record(2, "ada", &[1], &[("zoom", Queued)]);
+        let done = record(3, "ada", &[1], &[("zoom", Success)]);
+        let later = [released.clone(), done.clone()];
+        assert_eq!(
+            shown(&rows(&held, &later, &[])),
+            [(Some("zoom"), Success, true)]
+        );
+        let causes = [held];
+        assert_eq!(shown(&rows(&done, &[], &causes)), []);
+        // What has a cause is part of that, and asks for nothing itself.
+        released.cause = vec![9];
+        assert!(!asks(&released));
+        let causes = [released];
+        let row = [(Some("zoom"), Success, false)];
+        assert_eq!(
+            shown(&rows(
+                &record(4, "ada", &[2], &[("zoom", Success)]),
+                &[],
+                &causes
+            )),
+            row
         );
     }
 

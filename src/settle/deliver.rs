@@ -167,6 +167,26 @@ impl Engine {
         Ok(Turned::Claimed(wanted))
     }
 
+    /// Nothing is done before the mark is raised, and whoever waits for it goes on waiting.
+    pub(super) async fn park(&self, mark: Mark) -> Result<Option<Status>, Fault> {
+        let parked = MarkEdit::Set {
+            handle: mark.handle,
+            application: mark.application,
+            due: Timestamp::NEVER,
+            attempts: mark.attempts,
+            lane: mark.lane,
+            caused: false,
+            read: Some(mark.generation),
+        };
+        let change = ChangeSet {
+            marks: vec![parked],
+            generation: self.generation,
+            ..ChangeSet::default()
+        };
+        self.store.reserve()?.commit(change).await.map_err(lost)?;
+        Ok(None)
+    }
+
     pub(super) async fn clear(&self, mark: Mark) -> Result<Option<Status>, Fault> {
         let clear = MarkEdit::Clear {
             handle: mark.handle,
@@ -290,7 +310,8 @@ impl UserTurn<'_> {
             ..ChangeSet::default()
         };
         let standing = std::slice::from_ref(&self.mark);
-        change.marks = mark(&weighed, before.handle, name, standing, false);
+        let unasked = self.mark.cause.is_empty() && weighed.delivery.status.is_open();
+        change.marks = mark(&weighed, before.handle, name, standing, unasked);
         relink(&mut change, before, name, weighed.link);
         let cause = self.mark.cause.clone();
         let record = self.engine.delivered(before, weighed.delivery, cause);

@@ -168,7 +168,7 @@ impl Engine {
                 let others = claims.iter().filter(|claim| **claim != own);
                 prepared.wanted.extend(others.cloned());
             }
-            if let Some(before) = &prepared.draft.before {
+            if let Some(before) = prepared.draft.before.as_ref().filter(|_| held.is_some()) {
                 let tombstone = let_go(view, application, before, resource)?;
                 prepared.let_go.extend(tombstone.map(|it| (at, it)));
             }

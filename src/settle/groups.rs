@@ -139,8 +139,8 @@ impl Engine {
                 return self.clear(mark).await.map(Turned::from);
             };
             if view.forgetting(name, handle)? {
-                // What was sent of an earlier group is still being dropped, and the mark is set when that is done.
-                return self.clear(mark).await.map(Turned::from);
+                // What was sent of an earlier group is still being dropped, and the mark is raised when that is done.
+                return self.park(mark).await.map(Turned::from);
             }
             let facts = facts(&view, name, handle)?;
             let decision = plan::plan(&application.plan, &group, facts);
@@ -463,12 +463,13 @@ impl GroupTurn<'_> {
             generation: self.engine.generation,
             ..ChangeSet::default()
         };
+        let unasked = self.mark.cause.is_empty() && weighed.delivery.status.is_open();
         change.marks.extend(mark(
             &weighed,
             before.handle,
             self.name(),
             std::slice::from_ref(&self.mark),
-            false,
+            unasked,
         ));
         relink(&mut change, before, self.name(), weighed.link);
         let cause = self.mark.cause.clone();

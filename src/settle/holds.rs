@@ -207,6 +207,7 @@ impl Engine {
             calls: Vec::new(),
         };
         let cause = mark.as_ref().map(|mark| mark.cause.clone());
+        let unasked = cause.as_ref().is_none_or(Vec::is_empty);
         let mut change = ChangeSet {
             generation: self.generation,
             ..ChangeSet::default()
@@ -221,7 +222,7 @@ impl Engine {
                 due: now,
                 attempts: 0,
                 lane: Lane::Deactivate,
-                caused: false,
+                caused: unasked,
                 read: mark.map(|mark| mark.generation),
             }),
             (Word::Rejected, Some(mark)) => Some(MarkEdit::Clear {

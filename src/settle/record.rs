@@ -89,7 +89,7 @@ impl Engine {
             let standing = standing(marks, tombstone.handle, application.plan.name());
             closed.extend(self.take_over(&mut change, application, tombstone, standing));
         }
-        let now = self.clock.now();
+        let now = record.time;
         let let_go = prepared.let_go.iter();
         change
             .marks

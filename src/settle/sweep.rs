@@ -274,13 +274,7 @@ impl Engine {
             };
             let decision = decide(&view, application, &resource, now)?;
             let decision = decision.as_ref();
-            // Whose account is being made, and who is not to have one, loses it next.
-            let made = busy.contains(&resource.handle)
-                && resource.kind == Kind::User
-                && resource.link(name).is_none()
-                && decision.is_none_or(|decision| decision.act == Act::Nothing);
-            let removed = made || counts(application, &resource, decision, now);
-            slice.removals += u64::from(removed);
+            slice.removals += u64::from(counts(application, &resource, decision, now));
             let needs = needs(application, sweep, &resource, mark.as_ref(), decision, now);
             match needs {
                 Needs::Link => slice.links.push(resource.handle),
@@ -398,10 +392,14 @@ impl Engine {
                 hold(&mut decision, now);
                 let weighed = weigh::unsent(&application.plan, &decision, now, 0, "");
                 let standing = mark_was.as_slice();
-                let marked = mark(&weighed, before.handle, name, standing, false);
+                let cause = mark_was
+                    .as_ref()
+                    .map(|mark| mark.cause.clone())
+                    .unwrap_or_default();
+                let unasked = cause.is_empty();
+                let marked = mark(&weighed, before.handle, name, standing, unasked);
                 change.marks.extend(marked);
                 after.set_link(name, weighed.link);
-                let cause = mark_was.map(|mark| mark.cause).unwrap_or_default();
                 let record = self.delivered(before, weighed.delivery, cause);
                 change.journal.push(record);
             }

@@ -243,7 +243,7 @@ impl World {
 }
 
 impl World {
-    /// A request whose end the report does not know yet has a mark that will settle it.
+    /// Whose end the report does not know yet has a mark that will settle it.
     fn judge_rows(&mut self, view: &View) {
         let mut waited = BTreeSet::new();
         let mut from = Some(Handle(0));
@@ -265,9 +265,7 @@ impl World {
         };
         let rows = view.journal(&all).unwrap_or_default();
         for row in rows.iter().filter(|row| row.status.is_open()) {
-            // What a sweep had done, and nobody asked for, is told as it was.
-            let Some(application) = row.application.clone().filter(|_| !row.client.is_empty())
-            else {
+            let Some(application) = row.application.clone() else {
                 continue;
             };
             if !waited.contains(&(application, row.sequence)) {

@@ -356,6 +356,7 @@ fn perform(
     for (key, value) in plan.insert {
         transaction.put_key(&key, value)?;
     }
+    let mut unconfigured = Vec::new();
     let puts = set.puts.iter().map(Some).chain(std::iter::repeat(None));
     for (row, put) in plan.rows.iter().zip(puts) {
         let before = row.before.as_ref();
@@ -363,7 +364,9 @@ fn perform(
             continue;
         };
         if is_spent(after) {
-            transaction.clear_unconfigured(after.handle)?;
+            let waited = transaction.clear_unconfigured(after.handle)?;
+            let waited = waited.into_iter().filter(|(_, cause)| !cause.is_empty());
+            unconfigured.extend(waited.map(|waited| (after.clone(), waited)));
         }
         let erased = is_spent(after) && !transaction.keeps_marks(after.handle, &set.marks)?;
         let after = (!erased).then_some(after);
@@ -396,6 +399,14 @@ fn perform(
         transaction.edit_sent(edit)?;
     }
     let first_sequence = transaction.append_with_moved(&mut set.journal)?;
+    // Behind the set's own first record, which others name.
+    for (resource, (application, cause)) in unconfigured {
+        let why = (
+            "not_configured",
+            "the application is not in the configuration any more",
+        );
+        transaction.close(&resource, &application, cause, why)?;
+    }
     let mut generations = Vec::new();
     for edit in &set.marks {
         let parked = counted_first(transaction, set.bulk, edit)?;

@@ -39,7 +39,7 @@ pub struct Mark {
     pub attempts: u32,
     /// Its lane.
     pub lane: Lane,
-    /// The journal sequences of the requests that it will settle; at most the last eight are kept.
+    /// The journal sequences of what it will settle; at most the last eight are kept.
     #[serde(default)]
     pub cause: Vec<u64>,
     /// It failed to the end of the ladder of retries.
@@ -77,7 +77,8 @@ pub enum MarkEdit {
         attempts: u32,
         /// Its lane.
         lane: Lane,
-        /// Whether this change set's own record is a request that the mark will settle.
+        /// Whether the mark will settle what this change set's own record leaves open: a request, or what a worker began by
+        /// itself.
         caused: bool,
         /// The generation of the mark that the plan read, if one stood. What was raised since by the writer itself
         /// (somebody's scope changed meanwhile) stays due when it was.

@@ -294,7 +294,7 @@ impl<'v> Search<'v> {
         }
         let (mut later, mut causes) = (Vec::new(), Vec::new());
         match record.event {
-            Event::Request => {
+            _ if report::asks(record) => {
                 let prefix = Key::new(tag::CAUSE).number(record.sequence).done();
                 let mut sequences = Vec::new();
                 tables::scan(&self.index, Seal::Index, &prefix, &prefix, |key, _| {
@@ -307,7 +307,7 @@ impl<'v> Search<'v> {
                 let places = self.settling.get(&record.sequence).into_iter().flatten();
                 later.extend(places.filter_map(|place| tail.get(*place)).cloned());
             }
-            Event::Delivery => {
+            Event::Request | Event::Delivery => {
                 for cause in &record.cause {
                     // A cause that was pruned settles nothing any more.
                     causes.extend(read(&self.journal, *cause)?);

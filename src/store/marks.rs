@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::journal::record::{Delivery, Event, Operation, Record, Status};
-use crate::scim::Handle;
+use crate::scim::{Handle, Resource};
 #[cfg(test)]
 use crate::simulation::{Bug, planted};
 
@@ -244,7 +244,8 @@ impl Transaction<'_> {
         let id = self.row(handle, |row| row.id.to_owned())?;
         let here = |record: &&Record| {
             let mut deliveries = record.deliveries.iter();
-            id.as_ref() == Some(&record.id) && deliveries.any(|it| it.application == application)
+            let open = |it: &Delivery| it.application == application && it.status.is_open();
+            id.as_ref() == Some(&record.id) && deliveries.any(open)
         };
         let left = caused.filter(here).flat_map(|record| &record.cause);
         let key = keys::mark(handle, application);
@@ -278,19 +279,30 @@ impl Transaction<'_> {
         let Some(resource) = self.resource(handle)? else {
             return Ok(());
         };
-        let link = resource.link(application);
         let reason = "later changes wait as well; what goes to the application is the last of them";
+        self.close(&resource, application, forgotten, ("superseded", reason))
+    }
+
+    /// Journals that nothing goes to an application for these requests. `why`: the code, and the same for people.
+    pub(super) fn close(
+        &mut self,
+        resource: &Resource,
+        application: &str,
+        cause: Vec<u64>,
+        why: (&str, &str),
+    ) -> Result<(), Trouble> {
+        let link = resource.link(application);
         let delivery = Delivery {
             application: application.to_owned(),
             operation: Operation::Update,
             remote_id: link.and_then(|link| link.remote_id.clone()),
             status: Status::Skipped,
-            code: Some(String::from("superseded")),
-            reason: Some(String::from(reason)),
+            code: Some(why.0.to_owned()),
+            reason: Some(why.1.to_owned()),
             calls: Vec::new(),
         };
         let (time, generation) = (self.head.last_time, self.in_force()?.generation);
-        let record = Record::delivered(&resource, delivery, forgotten, time, generation);
+        let record = Record::delivered(resource, delivery, cause, time, generation);
         self.append(&mut [record]).map(drop)
     }
 
@@ -317,24 +329,28 @@ impl Transaction<'_> {
     }
 
     /// Nobody has a turn at what waits for an application that is not configured any more, and of this resource nothing is
-    /// there.
-    pub(super) fn clear_unconfigured(&mut self, handle: Handle) -> Result<(), Trouble> {
+    /// there. The applications, and the requests that waited.
+    pub(super) fn clear_unconfigured(
+        &mut self,
+        handle: Handle,
+    ) -> Result<Vec<(String, Vec<u64>)>, Trouble> {
         let in_force = self.in_force()?.clone();
         let configured = |name: &str| in_force.applications.iter().any(|it| it.name == name);
-        if in_force.generation == 0 {
-            return Ok(());
-        }
         let mut gone = Vec::new();
+        if in_force.generation == 0 {
+            return Ok(gone);
+        }
         for key in self.marks_of(handle)? {
             let application = application_of(&key)?;
-            if !configured(&application) {
-                gone.push(application);
+            if !configured(&application)
+                && let Some(bytes) = self.mark(&key)?
+            {
+                let row: Row = from_json(&bytes)?;
+                self.clear_mark(handle, &application)?;
+                gone.push((application, row.cause));
             }
         }
-        for application in gone {
-            self.clear_mark(handle, &application)?;
-        }
-        Ok(())
+        Ok(gone)
     }
 
     /// Whether a resource has a mark after these edits.

@@ -46,6 +46,8 @@ pub struct Person<'a> {
     absent: bool,
     /// The last write that was gone through.
     seen: u64,
+    /// What a worker began by itself, and has not ended yet.
+    unasked: BTreeSet<u64>,
 }
 
 impl<'a> Person<'a> {
@@ -91,6 +93,7 @@ impl<'a> Person<'a> {
             others: BTreeMap::new(),
             absent: false,
             seen: 0,
+            unasked: BTreeSet::new(),
         }
     }
 
@@ -219,7 +222,11 @@ impl<'a> Person<'a> {
         if is_superseded(delivery) {
             return;
         }
-        let done = wrote(delivery) && record.cause.is_empty();
+        let asked = record.cause.iter().any(|it| !self.unasked.contains(it));
+        if record.cause.is_empty() && delivery.status.is_open() {
+            self.unasked.insert(record.sequence);
+        }
+        let done = wrote(delivery) && !asked;
         if let Some(place) = self.places.get_mut(at).filter(|_| done) {
             // No request asked for it: the account was not as it was left there, which the journal does not tell otherwise.
             match (Deed::of(delivery.operation), &mut place.link) {

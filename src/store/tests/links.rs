@@ -302,6 +302,28 @@ fn no_request_stays_open_without_a_mark_that_waits_for_it() {
     );
     let read = mark(&store, &ada).expect("stands");
     assert_eq!(open(), read.cause);
+    // One ends, and its mark stays for something else: that is no reason to call it superseded.
+    ended(
+        set(&ada, 9, Some(read.generation)),
+        &read.cause,
+        Status::Success,
+    );
+    let succeeded = |sequence| {
+        let view = store.view().expect("view");
+        let query = Query {
+            limit: 100,
+            ..Query::default()
+        };
+        let rows = view.journal(&query).expect("a report");
+        let row = rows.iter().find(|row| row.sequence == sequence);
+        row.expect("a row").status == Status::Success
+    };
+    let done = read.cause.clone();
+    for _ in 0..9 {
+        asked(raised(&ada));
+    }
+    assert!(done.iter().all(|done| succeeded(*done)));
+    let read = mark(&store, &ada).expect("stands");
     ended(clear(&ada, read.generation), &read.cause, Status::Success);
     assert_eq!(open(), [0_u64; 0]);
 }
