@@ -141,9 +141,10 @@ fn settled(request: &Record, asked: &Delivery, later: &[Record]) -> Row {
         let opens = |delivery: &&Delivery| {
             record.event == Event::Request && delivery.status.is_open() && !row.status.is_open()
         };
-        // What has ended was not superseded, though its mark still remembered it.
+        // What was done was not superseded, though its mark still remembered it.
         let late = |delivery: &&Delivery| {
-            delivery.code.as_deref() == Some("superseded") && !row.status.is_open()
+            delivery.code.as_deref() == Some("superseded")
+                && matches!(row.status, Status::Success | Status::Warning)
         };
         let found = found.filter(|delivery| !opens(delivery) && !late(delivery));
         if let Some(delivery) = found {
