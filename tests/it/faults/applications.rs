@@ -289,7 +289,8 @@ async fn whatever_an_application_answers_no_call_goes_elsewhere() {
         kept[*now.lock().expect("no panic")].clone()
     })
     .await;
-    let text = config(&format!("{}/scim2", app.url), BEARER, "wait = \"1s\"");
+    // Time flies here, and no call is to be cut by it.
+    let text = config(&format!("{}/scim2", app.url), BEARER, "wait = \"20s\"");
     let gateway = Standing::new(&text, tempfile::tempdir().expect("a folder")).await;
     let before = resident();
     let mut peak = before;
