@@ -170,6 +170,28 @@ pub struct Delivery {
     pub calls: Vec<CallRecord>,
 }
 
+impl Delivery {
+    /// Nothing goes to this application. `why`: the code, and the same for people.
+    #[must_use]
+    pub fn skipped(
+        resource: &Resource,
+        application: &str,
+        operation: Operation,
+        why: (&str, &str),
+    ) -> Self {
+        let link = resource.link(application);
+        Self {
+            application: application.to_owned(),
+            operation,
+            remote_id: link.and_then(|link| link.remote_id.clone()),
+            status: Status::Skipped,
+            code: Some(why.0.to_owned()),
+            reason: Some(why.1.to_owned()),
+            calls: Vec::new(),
+        }
+    }
+}
+
 /// One record. Sequence, previous hash and hash are given by the writer inside the transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

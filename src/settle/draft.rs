@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::succession::{Part, let_go, part};
+use super::succession::{Part, part};
 use super::{Application, Engine};
 use crate::auth::Client;
 use crate::claims::{Claim, Held, Mode};
@@ -161,6 +161,7 @@ impl Engine {
                 claims,
                 orphan,
                 hidden,
+                let_go,
             } = part(view, application, resource, prepared.draft.before.as_ref())?;
             if hidden {
                 // Whoever is at the account would go on to take it away; at the link it is only this user's own.
@@ -168,10 +169,9 @@ impl Engine {
                 let others = claims.iter().filter(|claim| **claim != own);
                 prepared.wanted.extend(others.cloned());
             }
-            if let Some(before) = prepared.draft.before.as_ref().filter(|_| held.is_some()) {
-                let tombstone = let_go(view, application, before, resource)?;
-                prepared.let_go.extend(tombstone.map(|it| (at, it)));
-            }
+            prepared
+                .let_go
+                .extend(let_go.map(|tombstone| (at, tombstone)));
             let free = held.is_some_and(|held| held.covers(&claims));
             prepared.parts.push(claims);
             prepared.busy.push(!free);

@@ -1,9 +1,9 @@
 //! What a commit holds: rows, marks, and the journal's records.
 
+use super::Engine;
 use super::draft::Prepared;
 use super::verdict::lost;
 use super::write::Asked;
-use super::{Application, Engine};
 use crate::error::Fault;
 use crate::journal::record::{Delivery, Event, Operation, Record, Status};
 use crate::provision::link::Link;
@@ -106,29 +106,6 @@ impl Engine {
         put(&mut change, prepared.draft.before.as_ref(), resource);
         change.members.extend(prepared.members.clone());
         change
-    }
-
-    /// What was asked for and never goes to the application by itself, because something later took its place.
-    pub(super) fn superseded(
-        &self,
-        resource: &Resource,
-        application: &Application,
-        operation: Operation,
-        reason: &str,
-        cause: Vec<u64>,
-    ) -> Record {
-        let delivery = Delivery {
-            application: application.plan.name().to_owned(),
-            operation,
-            remote_id: resource
-                .link(application.plan.name())
-                .and_then(|link| link.remote_id.clone()),
-            status: Status::Skipped,
-            code: Some(String::from("superseded")),
-            reason: Some(reason.to_owned()),
-            calls: Vec::new(),
-        };
-        self.delivered(resource, delivery, cause)
     }
 
     pub(super) fn record(

@@ -8,7 +8,7 @@ use super::verdict::lost;
 use super::{Application, Engine, record};
 use crate::claims::Claim;
 use crate::error::Fault;
-use crate::journal::record::{Operation, Record, Status};
+use crate::journal::record::{Delivery, Operation, Record, Status};
 use crate::mapping;
 use crate::provision::link::Link;
 use crate::provision::plan;
@@ -26,6 +26,8 @@ pub(super) struct Part {
     pub(super) orphan: Option<(Resource, Link)>,
     /// The user is new to the account, and [`successor`] would not find them by its name.
     pub(super) hidden: bool,
+    /// The tombstone whose account waited for this user to take it over, which they do not any more.
+    pub(super) let_go: Option<Handle>,
 }
 
 /// What belongs to a user's link. `before`: the user as it was.
@@ -40,13 +42,25 @@ pub(super) fn part(
         claims: BTreeSet::from([Claim::link(user.handle, name)]),
         orphan: None,
         hidden: false,
+        let_go: None,
     };
-    let Some(account) = plan::account_key(&application.plan, user) else {
+    let takes = takes_over(user, name);
+    let took = before.filter(|before| takes_over(before, name));
+    let key = plan::account_key(&application.plan, user);
+    let key_before = before
+        .filter(|_| takes || took.is_some())
+        .and_then(|before| plan::account_key(&application.plan, before));
+    if let Some(account) = key_before.as_ref().filter(|_| took.is_some())
+        && !(takes && key.as_ref() == Some(account))
+    {
+        let tombstone = orphan(view, application, account)?;
+        part.let_go = tombstone.map(|(tombstone, _)| tombstone.handle);
+    }
+    let Some(account) = key else {
         return Ok(part);
     };
-    if takes_over(user, name) {
+    if takes {
         part.orphan = orphan(view, application, &account)?;
-        let key_before = before.and_then(|before| plan::account_key(&application.plan, before));
         part.hidden = key_before.as_ref() != Some(&account)
             && !names(user).any(|name| schema::fold(name) == account);
     }
@@ -58,29 +72,6 @@ pub(super) fn part(
         key: account,
     });
     Ok(part)
-}
-
-/// The deleted user whose account waited for this one to take it over, which it does not any more.
-pub(super) fn let_go(
-    view: &View,
-    application: &Application,
-    before: &Resource,
-    after: &Resource,
-) -> Result<Option<Handle>, Fault> {
-    let name = application.plan.name();
-    let waited = |user: &Resource| {
-        takes_over(user, name)
-            .then(|| plan::account_key(&application.plan, user))
-            .flatten()
-    };
-    let Some(account) = waited(before) else {
-        return Ok(None);
-    };
-    if waited(after).as_ref() == Some(&account) {
-        return Ok(None);
-    }
-    let orphan = orphan(view, application, &account)?;
-    Ok(orphan.map(|(tombstone, _)| tombstone.handle))
 }
 
 /// Who was imported and is nobody's takes nothing: nothing is planned for them.
@@ -167,9 +158,13 @@ impl Engine {
             application: mark.application.clone(),
             generation: mark.generation,
         });
-        let reason = "a new user of the same name has taken the account over";
-        let (operation, cause) = (Operation::Delete, mark.cause.clone());
-        Some(self.superseded(tombstone, application, operation, reason, cause))
+        let why = (
+            "superseded",
+            "a new user of the same name has taken the account over",
+        );
+        let name = application.plan.name();
+        let delivery = Delivery::skipped(tombstone, name, Operation::Delete, why);
+        Some(self.delivered(tombstone, delivery, mark.cause.clone()))
     }
 
     /// Nothing is done about a deleted user's account before the new user whose it is had a turn.

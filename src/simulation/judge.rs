@@ -240,9 +240,7 @@ impl World {
             }
         }
     }
-}
 
-impl World {
     /// Whose end the report does not know yet has a mark that will settle it.
     fn judge_rows(&mut self, view: &View) {
         let mut waited = BTreeSet::new();

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Fault;
-use crate::journal::record::{Delivery, Event, Operation, Record, Status};
-use crate::scim::{Handle, Resource};
+use crate::scim::Handle;
 #[cfg(test)]
 use crate::simulation::{Bug, planted};
 
@@ -14,9 +13,6 @@ use super::keys::{self, Key, tag};
 use super::tables::{self, MARKS, Seal, Trouble};
 use super::transaction::{Transaction, from_json, json};
 use super::view::View;
-
-/// Requests that a mark remembers; the oldest are forgotten, and their rows in the report closed.
-const CAUSES: usize = 8;
 
 const LANES: [Lane; 4] = [Lane::Deactivate, Lane::Create, Lane::Update, Lane::Group];
 
@@ -52,13 +48,13 @@ impl LaneCount {
 
 /// A mark's row; resource and application are its key.
 #[derive(Debug, Serialize, Deserialize)]
-struct Row {
+pub(super) struct Row {
     generation: u64,
     due: Timestamp,
     attempts: u32,
     lane: Lane,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    cause: Vec<u64>,
+    pub(super) cause: Vec<u64>,
     /// By somebody who did not read it, and no plan has read it yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     raised: bool,
@@ -226,106 +222,6 @@ impl Transaction<'_> {
             self.put_mark(&key, Some(json(&row)?))?;
         }
         Ok(generation)
-    }
-
-    /// A mark that stays waits for what an exchange has left open, though so much was asked for meanwhile that it was
-    /// forgotten: no request's row stays open without a mark that will settle it.
-    pub(super) fn keep_causes(
-        &mut self,
-        handle: Handle,
-        application: &str,
-        records: &[Record],
-    ) -> Result<(), Trouble> {
-        let caused = |record: &&Record| record.event == Event::Delivery && !record.cause.is_empty();
-        let mut caused = records.iter().filter(caused).peekable();
-        if caused.peek().is_none() {
-            return Ok(());
-        }
-        let id = self.row(handle, |row| row.id.to_owned())?;
-        let here = |record: &&Record| {
-            let mut deliveries = record.deliveries.iter();
-            let open = |it: &Delivery| it.application == application && it.status.is_open();
-            id.as_ref() == Some(&record.id) && deliveries.any(open)
-        };
-        let left = caused.filter(here).flat_map(|record| &record.cause);
-        let key = keys::mark(handle, application);
-        let Some(bytes) = self.mark(&key)? else {
-            return Ok(());
-        };
-        let mut row: Row = from_json(&bytes)?;
-        let before = row.cause.clone();
-        row.cause.extend(left);
-        row.cause.sort_unstable();
-        row.cause.dedup();
-        self.supersede(handle, application, &mut row.cause)?;
-        if row.cause != before {
-            self.put_mark(&key, Some(json(&row)?))?;
-        }
-        Ok(())
-    }
-
-    /// Forgets the oldest of the requests that a mark settles where they are too many: no row of one stays open.
-    fn supersede(
-        &mut self,
-        handle: Handle,
-        application: &str,
-        cause: &mut Vec<u64>,
-    ) -> Result<(), Trouble> {
-        let forgotten = cause.len().saturating_sub(CAUSES);
-        let forgotten: Vec<u64> = cause.drain(..forgotten).collect();
-        if forgotten.is_empty() {
-            return Ok(());
-        }
-        let Some(resource) = self.resource(handle)? else {
-            return Ok(());
-        };
-        let reason = "later changes wait as well; what goes to the application is the last of them";
-        self.close(&resource, application, forgotten, ("superseded", reason))
-    }
-
-    /// Journals that nothing goes to an application for these requests. `why`: the code, and the same for people.
-    pub(super) fn close(
-        &mut self,
-        resource: &Resource,
-        application: &str,
-        cause: Vec<u64>,
-        why: (&str, &str),
-    ) -> Result<(), Trouble> {
-        let link = resource.link(application);
-        let delivery = Delivery {
-            application: application.to_owned(),
-            operation: Operation::Update,
-            remote_id: link.and_then(|link| link.remote_id.clone()),
-            status: Status::Skipped,
-            code: Some(why.0.to_owned()),
-            reason: Some(why.1.to_owned()),
-            calls: Vec::new(),
-        };
-        let (time, generation) = (self.head.last_time, self.in_force()?.generation);
-        let record = Record::delivered(resource, delivery, cause, time, generation);
-        self.append(&mut [record]).map(drop)
-    }
-
-    /// A mark that was raised since it was read stays for what came since: the requests that these records settle have
-    /// nothing to do with what becomes of it.
-    pub(super) fn settle_causes(
-        &mut self,
-        handle: Handle,
-        application: &str,
-        records: &[Record],
-    ) -> Result<(), Trouble> {
-        let settled = |cause: &u64| records.iter().any(|record| record.cause.contains(cause));
-        let key = keys::mark(handle, application);
-        let Some(bytes) = self.mark(&key)? else {
-            return Ok(());
-        };
-        let mut row: Row = from_json(&bytes)?;
-        let before = row.cause.len();
-        row.cause.retain(|cause| !settled(cause));
-        if row.cause.len() < before {
-            self.put_mark(&key, Some(json(&row)?))?;
-        }
-        Ok(())
     }
 
     /// Nobody has a turn at what waits for an application that is not configured any more, and of this resource nothing is

@@ -5,7 +5,7 @@
 //!
 //! The path of a write: `front` (the [`Store`] that the rest holds) -> `queue` (a place is had first) -> `writer` (the
 //! thread) -> `apply` (a batch is one transaction) -> `check` (preconditions) -> `transaction` and `edges`, `sent`,
-//! `policies`, `together`, `marks`, `import`, `journal`; beside them `reads` and `patience` wait to be taken along. The path of
+//! `policies`, `together`, `marks`, `causes`, `import`, `journal`; beside them `reads` and `patience` wait to be taken along. The path of
 //! a read: `front` -> `view`, and `stretch` where lists run along an index. What the bytes are: `tables`, `keys`, `row`.
 //! Before all of it: `open`, `migrate`, `leftover`. A copy of all of it, and the way back: `backup` and `restore`, with what
 //! a copy says of itself in `manifest`; what holds until a person confirms it in `restored`.
@@ -13,6 +13,7 @@
 mod allowance;
 mod apply;
 mod backup;
+mod causes;
 pub mod change;
 mod check;
 mod configured;

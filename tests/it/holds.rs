@@ -104,6 +104,15 @@ async fn a_list_with_names_and_one_who_may_go() {
     let by_id = say(&house, &format!("reject --person {}", ids[4])).await;
     assert_eq!(by_id.out, "zoom: rejected 1: u4@example.com\n");
     assert_eq!(list(&house).await.len(), 6);
+    // Who was held by a group's change, which is nobody's request about them, has an end in the report.
+    let ended = |person: &str| {
+        let rows = house.report(Query {
+            user_prefix: Some(format!("{person}@")),
+            ..Query::default()
+        });
+        rows.iter().all(|row| !row.status.is_open())
+    };
+    assert_eq!(["u3", "u4", "u5"].map(ended), [true, true, false]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

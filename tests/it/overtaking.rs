@@ -90,6 +90,36 @@ impl Two {
         waited.unwrap_or_else(|_| panic!("{what} does not come"));
     }
 
+    /// A user is deleted, and the call that takes the account away from zoom is never answered.
+    async fn removal_hangs(&self, id: &str) {
+        let there = self.house.sandbox.state();
+        there.fail_next(Fault {
+            calls: 1,
+            matching: None,
+            what: What::Hold,
+        });
+        let before = there.calls().len();
+        let path = format!("/Users/{id}");
+        self.ask("DELETE", &path, None).await.expect(204);
+        self.soon("the call that hangs", |it| {
+            it.house.sandbox.state().calls().len() > before
+        })
+        .await;
+    }
+
+    /// Time goes on until the worker looks at what became of a call.
+    async fn is_read_back(&self) {
+        let reads = self.called(Method::Get, "/Users");
+        let worker = async {
+            while self.called(Method::Get, "/Users") == reads {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                self.house.clock.advance(Duration::from_millis(100));
+            }
+        };
+        let worker = tokio::time::timeout(PATIENCE, worker).await;
+        worker.expect("the worker reads the account back");
+    }
+
     /// Time goes on until nothing is left to do.
     async fn in_time(&self) {
         let wait = async {
@@ -241,31 +271,18 @@ async fn who_came_back_before_the_removal_came_through_stays() {
     let id = two.create().await;
     two.quiet().await;
     let there = two.house.sandbox.state();
-    let fail = |calls, what| {
-        there.fail_next(Fault {
-            calls,
-            matching: None,
-            what,
-        });
-    };
-    fail(1, What::Hold);
     let before = there.calls().len();
-    two.ask("DELETE", &format!("/Users/{id}"), None)
-        .await
-        .expect(204);
-    two.soon("the call that hangs", |it| {
-        it.house.sandbox.state().calls().len() > before
-    })
-    .await;
+    two.removal_hangs(&id).await;
     two.create().await;
-    fail(
-        3,
-        What::Status {
+    there.fail_next(Fault {
+        calls: 3,
+        matching: None,
+        what: What::Status {
             status: 503,
             retry_after: None,
             body: None,
         },
-    );
+    });
     two.in_time().await;
     assert_eq!(is_active(&two.house.sandbox), Some(true));
     let calls = there.calls();
@@ -287,20 +304,7 @@ async fn an_account_waits_for_nobody_who_is_gone() {
     let two = Two::with("queued", "[application.users]\non_delete = \"deactivate\"").await;
     let id = two.create().await;
     two.quiet().await;
-    let there = two.house.sandbox.state();
-    there.fail_next(Fault {
-        calls: 1,
-        matching: None,
-        what: What::Hold,
-    });
-    let before = there.calls().len();
-    two.ask("DELETE", &format!("/Users/{id}"), None)
-        .await
-        .expect(204);
-    two.soon("the call that hangs", |it| {
-        it.house.sandbox.state().calls().len() > before
-    })
-    .await;
+    two.removal_hangs(&id).await;
     let removal = || {
         let engine = two.house.serving.gateway.engine().expect("it is open");
         let view = engine.store.view().expect("a view");
@@ -386,16 +390,7 @@ async fn who_is_called_at_once_is_waited_for_and_not_for_longer() {
         "{took:?}"
     );
     two.hang(Method::Get, "/Users");
-    let reads = two.called(Method::Get, "/Users");
-    let worker = async {
-        while two.called(Method::Get, "/Users") == reads {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            two.house.clock.advance(Duration::from_millis(100));
-        }
-    };
-    tokio::time::timeout(PATIENCE, worker)
-        .await
-        .expect("the worker reads the account back");
+    two.is_read_back().await;
     assert!(two.called(Method::Put, "/Users") > before);
     let begun = two.house.clock.now();
     let body = json!({"schemas": [PATCH], "Operations": [{"op": "replace", "path": "displayName", "value": "Ada C"}]});
@@ -430,15 +425,7 @@ async fn who_is_called_at_once_is_called_when_the_other_has_ended() {
         matching: Some((Method::Get, String::from("/Users"))),
         what: What::Delay(2_000),
     });
-    let reads = two.called(Method::Get, "/Users");
-    let worker = async {
-        while two.called(Method::Get, "/Users") == reads {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            two.house.clock.advance(Duration::from_millis(100));
-        }
-    };
-    let worker = tokio::time::timeout(PATIENCE, worker).await;
-    worker.expect("the worker reads the account back");
+    two.is_read_back().await;
     // From here on the clock moves once.
     let last = body("Ada C");
     let mut second = std::pin::pin!(two.house.ask("PATCH", &path, Some(&last)));

@@ -373,10 +373,38 @@ fn a_tombstone_does_not_wait_for_an_application_that_is_gone_from_the_file() {
     for (configured, stays) in [(&["zoom"][..], true), (&["crm"], false)] {
         let ada = minted(&store, "ada");
         create(&store, &ada);
-        commit(&store, marked(set(&ada, 2, None))).expect("marked");
+        let mut waits = set(&ada, 2, None);
+        if let MarkEdit::Set { caused, .. } = &mut waits {
+            *caused = true;
+        }
+        let request = record(0, ada.id.as_str(), &[], &[("zoom", Status::Queued)]);
+        let asked = ChangeSet {
+            journal: vec![request],
+            ..marked(waits)
+        };
+        let asked = commit(&store, asked).expect("marked").first_sequence;
         wait(store.configure(configuration(configured))).expect("in force");
-        commit(&store, erased(&ada)).expect("deleted");
+        let mut gone = erased(&ada);
+        gone.journal.push(record(0, ada.id.as_str(), &[], &[]));
+        let said = commit(&store, gone).expect("deleted").first_sequence;
         assert_eq!(stored(&store, &ada).is_some(), stays, "{configured:?}");
         assert_eq!(mark(&store, &ada).is_some(), stays, "{configured:?}");
+        // Whoever waited for it hears that, behind what was asked for now.
+        let view = store.view().expect("view");
+        let all = Query {
+            limit: 100,
+            ..Query::default()
+        };
+        let rows = view.journal(&all).expect("a report");
+        let row = rows.iter().find(|row| row.sequence == asked);
+        let row = row.expect("a row");
+        let closed = (row.status, row.code.as_deref());
+        let wanted = match stays {
+            true => (Status::Queued, None),
+            false => (Status::Skipped, Some("not_configured")),
+        };
+        assert_eq!(closed, wanted, "{configured:?}");
+        let last = view.last_sequence().expect("a journal");
+        assert_eq!(said, last - u64::from(!stays));
     }
 }
